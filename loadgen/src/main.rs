@@ -1,0 +1,3 @@
+//! `punctual-bench`: the load generator.
+
+fn main() {}

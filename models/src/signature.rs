@@ -1,0 +1,61 @@
+//! The inputs and outputs of a model: names, types, shapes, and whether the first axis is a batch.
+
+use serde::{Deserialize, Serialize};
+
+use crate::DataType;
+
+/// One axis of a tensor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Dim {
+    /// Always that long.
+    Fixed(u64),
+    /// As long as the request says; ONNX may name it.
+    Any(Option<String>),
+}
+
+impl Dim {
+    /// The length in the protocol's notation: -1 where it varies.
+    #[must_use]
+    pub fn protocol(&self) -> i64 {
+        match self {
+            Self::Fixed(length) => i64::try_from(*length).unwrap_or(i64::MAX),
+            Self::Any(_) => -1,
+        }
+    }
+}
+
+/// Name, element type and shape of one input or output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorSpec {
+    /// The name in the model file.
+    pub name: String,
+    /// The element type.
+    pub datatype: DataType,
+    /// Every axis as the model file has it, the batch axis (where there is one) included and first.
+    pub dims: Vec<Dim>,
+}
+
+/// What a model takes and gives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// In the model's order.
+    pub inputs: Vec<TensorSpec>,
+    /// In the model's order.
+    pub outputs: Vec<TensorSpec>,
+    /// Whether axis 0 of every input and output counts independent rows, so that requests may share a run.
+    pub batched: bool,
+}
+
+impl Signature {
+    /// The input of that name and its position.
+    #[must_use]
+    pub fn input(&self, name: &str) -> Option<(usize, &TensorSpec)> {
+        self.inputs.iter().enumerate().find(|(_, spec)| spec.name == name)
+    }
+
+    /// The output of that name and its position.
+    #[must_use]
+    pub fn output(&self, name: &str) -> Option<(usize, &TensorSpec)> {
+        self.outputs.iter().enumerate().find(|(_, spec)| spec.name == name)
+    }
+}

@@ -1,0 +1,4 @@
+//! The shell: HTTP and gRPC in, clock, configuration and metrics; drives the router.
+
+pub mod infer;
+pub mod status;

@@ -1,0 +1,3 @@
+//! `punctual`: the server and its tools.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! `punctual-sim`: the scheduler in virtual time.
+
+fn main() {}
