@@ -1,0 +1,77 @@
+//! The state machine of one queue: push, cancel, plan, take.
+
+use models::LatencyProfile;
+
+use crate::{BatchPolicy, Candidate, Instant, Plan, Queue, Request, RequestId};
+
+/// The queue holds as many requests as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the queue holds its {0} requests")]
+pub struct QueueFull(pub usize);
+
+/// The waiting requests of one variant and shape, and the policy that batches them.
+pub struct Batcher {
+    queue: Queue,
+    policy: Box<dyn BatchPolicy>,
+    queue_max: usize,
+}
+
+impl std::fmt::Debug for Batcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batcher").field("queue", &self.queue).field("queue_max", &self.queue_max).finish()
+    }
+}
+
+impl Batcher {
+    /// An empty queue of at most `queue_max` requests under `policy`.
+    #[must_use]
+    pub fn new(policy: Box<dyn BatchPolicy>, queue_max: usize) -> Self {
+        Self { queue: Queue::default(), policy, queue_max }
+    }
+
+    /// The waiting requests.
+    #[must_use]
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Counts an offer into the arrival rate, whatever becomes of it.
+    pub fn note_offer(&mut self, rows: u32, now: Instant) {
+        self.queue.note_offer(rows, now);
+    }
+
+    /// Takes a request in.
+    ///
+    /// # Errors
+    /// When the queue is full; the request is not in then.
+    pub fn push(&mut self, request: Request) -> Result<(), QueueFull> {
+        if self.queue.len() >= self.queue_max {
+            return Err(QueueFull(self.queue_max));
+        }
+        self.queue.push(request);
+        Ok(())
+    }
+
+    /// Removes a waiting request; `None` if it does not wait here.
+    pub fn cancel(&mut self, id: RequestId) -> Option<Request> {
+        self.queue.remove(id)
+    }
+
+    /// What the policy would do if an executor could start a batch at `start`.
+    pub fn plan(&mut self, profile: &LatencyProfile, start: Instant) -> Plan {
+        let plan = self.policy.plan(&self.queue, profile, start);
+        if let Some(candidate) = &plan.candidate {
+            debug_assert!(candidate.requests >= 1 && candidate.requests <= self.queue.len());
+            debug_assert!(candidate.latest >= candidate.earliest);
+        }
+        plan
+    }
+
+    /// Moves the requests of a candidate out of the queue, most urgent first.
+    pub fn take(&mut self, candidate: &Candidate, into: &mut Vec<RequestId>) {
+        for _ in 0..candidate.requests {
+            let request = self.queue.pop().expect("a candidate counts requests that wait");
+            into.push(request.id);
+        }
+    }
+}

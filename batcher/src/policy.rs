@@ -1,0 +1,194 @@
+//! The seam of the batching policies: one policy, one file, one row in [`ALL`].
+//!
+//! *Contract* (holds for every policy, tested over [`ALL`]): sizes are legal, a non-empty queue makes progress,
+//! `wake_at` is not before the asking, and a plan depends only on its arguments and the policy itself.
+//! *Promises* are flags in a row, checked only where set, because honest baselines break them.
+
+mod deadline;
+mod timeout;
+
+use std::time::Duration;
+
+use models::LatencyProfile;
+use serde::{Deserialize, Serialize};
+
+use crate::{Instant, Queue, RequestId};
+
+/// Decides which waiting requests run together, and when.
+pub trait BatchPolicy: Send {
+    /// The plan for a queue if an executor could start a batch at `start`.
+    fn plan(&mut self, queue: &Queue, profile: &LatencyProfile, start: Instant) -> Plan;
+}
+
+/// A policy's answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Requests to give up: they cannot be served in time.
+    pub drop: Vec<RequestId>,
+    /// The batch on offer.
+    pub candidate: Option<Candidate>,
+}
+
+/// A batch on offer: the first so many requests of the queue, with its launch window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// How many requests, from the front of the queue.
+    pub requests: usize,
+    /// Rows of those requests.
+    pub rows: u32,
+    /// Not before this: more requests may still join.
+    pub earliest: Instant,
+    /// A start after this makes a request of the batch late.
+    pub latest: Instant,
+}
+
+/// What an operator can set of a policy. Each policy uses what it knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicySettings {
+    /// The most rows of a batch of several requests.
+    pub batch_max: u32,
+    /// Sizes to stop at rather than wait for more; empty for any size (Triton's `preferred_batch_size`).
+    pub preferred: Vec<u32>,
+    /// How long the oldest request may wait for others to join (Triton's `max_queue_delay_microseconds`).
+    pub delay: Duration,
+}
+
+impl Default for PolicySettings {
+    fn default() -> Self {
+        Self { batch_max: 1, preferred: Vec::new(), delay: Duration::ZERO }
+    }
+}
+
+/// What a policy guarantees beyond the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promises {
+    /// Every candidate meets all its deadlines if started in its window.
+    pub in_time: bool,
+    /// Only requests that cannot be met even alone are dropped.
+    pub drops_only_hopeless: bool,
+}
+
+/// One row of the table of policies.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The name in settings.
+    pub name: &'static str,
+    /// When it launches, in a sentence.
+    pub summary: &'static str,
+    /// Whose idea it is.
+    pub source: &'static str,
+    /// What it guarantees.
+    pub promises: Promises,
+    /// Makes one for one queue.
+    pub build: fn(&PolicySettings) -> Box<dyn BatchPolicy>,
+}
+
+/// Every batching policy; the first is the default.
+pub const ALL: [Entry; 2] = [deadline::ENTRY, timeout::ENTRY];
+
+/// No policy has that name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown batching policy {name:?}; known are: {}", names().join(", "))]
+pub struct UnknownPolicy {
+    /// The name asked for.
+    pub name: String,
+}
+
+fn names() -> Vec<&'static str> {
+    ALL.iter().map(|entry| entry.name).collect()
+}
+
+/// The policy of that name.
+///
+/// # Errors
+/// Names the known ones.
+pub fn by_name(name: &str) -> Result<&'static Entry, UnknownPolicy> {
+    ALL.iter().find(|entry| entry.name == name).ok_or_else(|| UnknownPolicy { name: name.to_owned() })
+}
+
+/// The longest run of requests from the front of the queue that, started together at `start`, all meet their
+/// deadlines, of at most `rows_max` rows. The first request is never cut for its size, only for its deadline.
+///
+/// Adding a request makes the run longer and the earliest deadline earlier, so the first that does not fit ends it.
+pub fn prefix_within_deadlines<'a>(
+    waiting: impl Iterator<Item = &'a crate::Request>,
+    profile: &LatencyProfile,
+    rows_max: u32,
+    start: Instant,
+) -> Option<Candidate> {
+    let mut best: Option<Candidate> = None;
+    let mut deadline = Instant::NEVER;
+    let mut rows = 0;
+    for (index, request) in waiting.enumerate() {
+        rows += request.rows;
+        if index > 0 && rows > rows_max {
+            break;
+        }
+        deadline = deadline.min(request.deadline.0);
+        let time = profile.time(rows);
+        if start + time > deadline {
+            break;
+        }
+        best = Some(Candidate { requests: index + 1, rows, earliest: start, latest: deadline - time });
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Deadline, Request};
+
+    fn queue_of(deadlines_us: &[(u64, u32, u32)]) -> Queue {
+        let mut queue = Queue::default();
+        for (id, &(deadline, rows, priority)) in deadlines_us.iter().enumerate() {
+            let deadline = Deadline(Instant::from_nanos(deadline * 1000));
+            let id = RequestId(id as u64);
+            queue.push(Request { id, rows, priority, arrived: Instant::ZERO, deadline });
+        }
+        queue
+    }
+
+    proptest! {
+        #[test]
+        fn every_policy_keeps_the_contract_and_its_promises(
+            waiting in prop::collection::vec((0_u64..40_000, 1_u32..4, 1_u32..3), 1..40),
+            batch_max in 1_u32..16, fixed in 1_u64..2000, per_item in 1_u64..1000,
+            start in 0_u64..30_000, delay in 0_u64..5000,
+        ) {
+            let profile = LatencyProfile::linear(Duration::from_micros(fixed), Duration::from_micros(per_item), 32);
+            let start = Instant::from_nanos(start * 1000);
+            let settings = PolicySettings { batch_max, preferred: vec![2, 4], delay: Duration::from_micros(delay) };
+            for entry in &ALL {
+                let mut queue = queue_of(&waiting);
+                let mut policy = (entry.build)(&settings);
+                let plan = policy.plan(&queue, &profile, start);
+                for id in &plan.drop {
+                    let dropped = queue.remove(*id).expect("only waiting requests are dropped");
+                    let hopeless = start + profile.time(dropped.rows) > dropped.deadline.0;
+                    prop_assert!(hopeless || !entry.promises.drops_only_hopeless, "{}", entry.name);
+                }
+                prop_assert!(plan.candidate.is_some() || queue.is_empty(), "{} makes no progress", entry.name);
+                let Some(candidate) = plan.candidate else { continue };
+                let taken: Vec<_> = queue.iter().take(candidate.requests).collect();
+                prop_assert_eq!(taken.len(), candidate.requests);
+                prop_assert_eq!(taken.iter().map(|request| request.rows).sum::<u32>(), candidate.rows);
+                prop_assert!(candidate.rows <= batch_max || candidate.requests == 1);
+                prop_assert!(candidate.earliest >= start && candidate.latest >= candidate.earliest);
+                if entry.promises.in_time {
+                    let end = candidate.latest + profile.time(candidate.rows);
+                    prop_assert!(taken.iter().all(|request| end <= request.deadline.0), "{}", entry.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_policy_is_refused_with_the_known_names() {
+        let text = by_name("clockwork").map(|entry| entry.name).unwrap_err().to_string();
+        assert_eq!(text, "unknown batching policy \"clockwork\"; known are: deadline, timeout");
+    }
+}
