@@ -18,7 +18,10 @@ pub struct Batcher {
 
 impl std::fmt::Debug for Batcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Batcher").field("queue", &self.queue).field("queue_max", &self.queue_max).finish()
+        f.debug_struct("Batcher")
+            .field("queue", &self.queue)
+            .field("queue_max", &self.queue_max)
+            .finish()
     }
 }
 

@@ -11,8 +11,8 @@ mod request;
 mod time;
 
 pub use batcher::{Batcher, QueueFull};
-pub use policy::{BatchPolicy, Candidate, Entry, Plan, PolicySettings, Promises, UnknownPolicy};
 pub use policy::{ALL, by_name, prefix_within_deadlines};
+pub use policy::{BatchPolicy, Candidate, Entry, Plan, PolicySettings, Promises, UnknownPolicy};
 pub use queue::Queue;
 pub use request::{Deadline, Request, RequestId};
 pub use time::Instant;

@@ -104,7 +104,9 @@ fn names() -> Vec<&'static str> {
 /// # Errors
 /// Names the known ones.
 pub fn by_name(name: &str) -> Result<&'static Entry, UnknownPolicy> {
-    ALL.iter().find(|entry| entry.name == name).ok_or_else(|| UnknownPolicy { name: name.to_owned() })
+    ALL.iter()
+        .find(|entry| entry.name == name)
+        .ok_or_else(|| UnknownPolicy { name: name.to_owned() })
 }
 
 /// The longest run of requests from the front of the queue that, started together at `start`, all meet their
@@ -130,7 +132,8 @@ pub fn prefix_within_deadlines<'a>(
         if start + time > deadline {
             break;
         }
-        best = Some(Candidate { requests: index + 1, rows, earliest: start, latest: deadline - time });
+        best =
+            Some(Candidate { requests: index + 1, rows, earliest: start, latest: deadline - time });
     }
     best
 }

@@ -74,6 +74,12 @@ impl Queue {
         self.waiting.front()
     }
 
+    /// The request at that place of the order.
+    #[must_use]
+    pub fn at(&self, index: usize) -> Option<&Request> {
+        self.waiting.get(index)
+    }
+
     /// All that wait, most urgent first.
     pub fn iter(&self) -> impl Iterator<Item = &Request> + Clone {
         self.waiting.iter()
@@ -100,11 +106,18 @@ impl Queue {
     /// Rows of those more urgent than a request of that priority and deadline.
     #[must_use]
     pub fn rows_ahead_of(&self, priority: u32, deadline: Deadline) -> u32 {
-        if self.waiting.back().is_some_and(|last| (last.priority, last.deadline) < (priority, deadline)) {
+        if self
+            .waiting
+            .back()
+            .is_some_and(|last| (last.priority, last.deadline) < (priority, deadline))
+        {
             return self.rows;
         }
         let ahead = self.waiting.iter();
-        ahead.take_while(|other| (other.priority, other.deadline) < (priority, deadline)).map(|other| other.rows).sum()
+        ahead
+            .take_while(|other| (other.priority, other.deadline) < (priority, deadline))
+            .map(|other| other.rows)
+            .sum()
     }
 
     /// The first instant at which some waiting request can no longer be run alone in time.
@@ -133,7 +146,10 @@ impl Queue {
 
     /// Counts rows that were offered at `now`, admitted or not, into the arrival rate.
     pub fn note_offer(&mut self, rows: u32, now: Instant) {
-        #[expect(clippy::cast_precision_loss, reason = "gaps between arrivals are far below 2^53 ns")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "gaps between arrivals are far below 2^53 ns"
+        )]
         let gap = now.since(self.last_offer).as_nanos() as f64;
         self.rate_per_nano =
             (self.rate_per_nano * RATE_WINDOW_NANOS + f64::from(rows)) / (RATE_WINDOW_NANOS + gap);
@@ -145,7 +161,11 @@ impl Queue {
     pub fn expected_rows(&self, now: Instant, until: Instant) -> u32 {
         #[expect(clippy::cast_precision_loss, reason = "a wait is far below 2^53 ns")]
         let span = until.since(now).as_nanos() as f64;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, never negative")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates, never negative"
+        )]
         let rows = (self.rate_per_nano * span) as u32;
         rows
     }
@@ -213,6 +233,9 @@ mod tests {
         }
         let now = Instant::from_nanos(1_999_000_000);
         let expected = queue.expected_rows(now, now + Duration::from_millis(50));
-        assert!((48..=52).contains(&expected), "1000 rows/s bring about 50 in 50 ms, not {expected}");
+        assert!(
+            (48..=52).contains(&expected),
+            "1000 rows/s bring about 50 in 50 ms, not {expected}"
+        );
     }
 }

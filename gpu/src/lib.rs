@@ -3,5 +3,6 @@
 mod executor;
 
 pub use executor::{
-    Batch, Completion, Executor, InputPart, LoadError, LoadedModel, ModelSource, Output, RunError, Timing,
+    Batch, Completion, Executor, InputPart, LoadError, LoadedModel, ModelSource, Output, RunError,
+    Timing,
 };

@@ -1,1 +1,23 @@
-//! router
+//! The whole scheduler as one state machine: admit, dispatch. No clock, no IO.
+//!
+//! Events go in, actions come out ([`Event`], [`Action`]: the complete interface to the world). Whoever drives it
+//! calls [`Router::handle`], drains [`Router::poll_action`], and comes back at [`Router::poll_timeout`].
+
+mod action;
+mod admit;
+mod cluster;
+mod dispatch;
+mod estimate;
+mod event;
+mod lane;
+mod router;
+mod tally;
+
+pub use action::{Action, Rejection};
+pub use admit::{ADMISSIONS, AdmissionEntry};
+pub use cluster::Cluster;
+pub use dispatch::{DISPATCHES, DispatchEntry};
+pub use estimate::Prediction;
+pub use event::{Event, Shape, ShapeId, VariantSpec};
+pub use router::{Batch, Reason, Router, RouterSettings, UnknownSetting};
+pub use tally::Tally;

@@ -112,7 +112,11 @@ impl Service {
     /// Name, version and extensions.
     #[must_use]
     pub fn metadata(&self) -> ServerMetadata {
-        ServerMetadata { name: "punctual".into(), version: env!("CARGO_PKG_VERSION").into(), extensions: Vec::new() }
+        ServerMetadata {
+            name: "punctual".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            extensions: Vec::new(),
+        }
     }
 
     /// The names of all models of the repositories, in order.
@@ -125,7 +129,11 @@ impl Service {
     ///
     /// # Errors
     /// Unknown model or version.
-    pub fn model_metadata(&self, model: &str, _version: Option<&str>) -> Result<ModelMetadata, Failure> {
+    pub fn model_metadata(
+        &self,
+        model: &str,
+        _version: Option<&str>,
+    ) -> Result<ModelMetadata, Failure> {
         Err(Failure::NotFound(format!("Request for unknown model: '{model}' is not found")))
     }
 
@@ -140,7 +148,9 @@ impl Service {
     /// # Errors
     /// What was wrong with the model, or the control mode forbids it.
     pub async fn load(&self, model: &str, _overrides: LoadOverrides) -> Result<(), Failure> {
-        Err(Failure::Internal(format!("failed to load '{model}', failed to poll from model repository")))
+        Err(Failure::Internal(format!(
+            "failed to load '{model}', failed to poll from model repository"
+        )))
     }
 
     /// Starts unloading a model: it is refused to new requests at once, and gone when its accepted ones are answered.

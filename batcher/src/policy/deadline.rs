@@ -5,7 +5,9 @@
 
 use models::LatencyProfile;
 
-use super::{BatchPolicy, Candidate, Entry, Plan, PolicySettings, Promises, prefix_within_deadlines};
+use super::{
+    BatchPolicy, Candidate, Entry, Plan, PolicySettings, Promises, prefix_within_deadlines,
+};
 use crate::{Instant, Queue};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -24,7 +26,9 @@ impl BatchPolicy for DeadlinePolicy {
     fn plan(&mut self, queue: &Queue, profile: &LatencyProfile, start: Instant) -> Plan {
         let mut drop = Vec::new();
         if queue.first_hopeless(profile) <= start {
-            let hopeless = queue.iter().filter(|request| start + profile.time(request.rows) > request.deadline.0);
+            let hopeless = queue
+                .iter()
+                .filter(|request| start + profile.time(request.rows) > request.deadline.0);
             drop.extend(hopeless.map(|request| request.id));
         }
         let hopeful = queue.iter().filter(|request| !drop.contains(&request.id));
@@ -40,7 +44,8 @@ impl DeadlinePolicy {
         if full || self.settings.delay.is_zero() {
             return candidate;
         }
-        let oldest = queue.iter().map(|request| request.arrived).min().unwrap_or(candidate.earliest);
+        let oldest =
+            queue.iter().map(|request| request.arrived).min().unwrap_or(candidate.earliest);
         let earliest = (oldest + self.settings.delay).clamp(candidate.earliest, candidate.latest);
         Candidate { earliest, ..candidate }
     }
@@ -80,7 +85,7 @@ mod tests {
     fn the_batch_is_as_large_as_the_earliest_deadline_allows() {
         let settings = PolicySettings { batch_max: 8, ..PolicySettings::default() };
         let table: [(&[u64], u64, usize); 5] = [
-            (&[100; 20], 0, 8),         // full
+            (&[100; 20], 0, 8),          // full
             (&[7, 100, 100, 100], 0, 3), // the first must end by 7 = 4 + 3
             (&[5, 100], 0, 1),
             (&[100, 100], 0, 2),
@@ -105,7 +110,8 @@ mod tests {
     fn an_operators_delay_is_kept_as_far_as_the_deadline_allows() {
         let delay = Duration::from_millis(10);
         let settings = PolicySettings { batch_max: 8, delay, ..PolicySettings::default() };
-        let window = |deadline| plan(&[deadline], &settings, 0).candidate.map(|c| (c.earliest, c.latest));
+        let window =
+            |deadline| plan(&[deadline], &settings, 0).candidate.map(|c| (c.earliest, c.latest));
         assert_eq!(window(100), Some((ms(10), ms(95))));
         assert_eq!(window(9), Some((ms(4), ms(4))));
     }

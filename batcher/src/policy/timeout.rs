@@ -65,16 +65,32 @@ mod tests {
         let settings = PolicySettings { batch_max: 8, preferred: vec![4], delay };
         let profile = LatencyProfile::linear(Duration::from_millis(1), Duration::from_millis(1), 8);
         let start = Instant::from_nanos(1_000_000);
-        let table = [(1, 1, 5_000_000), (3, 3, 5_000_000), (4, 4, 1_000_000), (5, 4, 1_000_000), (20, 4, 1_000_000)];
+        let table = [
+            (1, 1, 5_000_000),
+            (3, 3, 5_000_000),
+            (4, 4, 1_000_000),
+            (5, 4, 1_000_000),
+            (20, 4, 1_000_000),
+        ];
         for (waiting, size, earliest) in table {
             let mut queue = Queue::default();
             for id in 0..waiting {
                 let id = RequestId(id);
-                queue.push(Request { id, rows: 1, priority: 1, arrived: Instant::ZERO, deadline: Deadline::NONE });
+                queue.push(Request {
+                    id,
+                    rows: 1,
+                    priority: 1,
+                    arrived: Instant::ZERO,
+                    deadline: Deadline::NONE,
+                });
             }
             let plan = (ENTRY.build)(&settings).plan(&queue, &profile, start);
             let candidate = plan.candidate.unwrap();
-            assert_eq!((candidate.requests, candidate.earliest.as_nanos()), (size, earliest), "{waiting} wait");
+            assert_eq!(
+                (candidate.requests, candidate.earliest.as_nanos()),
+                (size, earliest),
+                "{waiting} wait"
+            );
         }
     }
 }

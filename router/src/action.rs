@@ -1,0 +1,115 @@
+//! What to do: every way out of the router.
+
+use std::time::Duration;
+
+use batcher::RequestId;
+use models::{BatchId, ExecutorId, VariantId};
+use serde::{Deserialize, Serialize};
+
+/// Something to do, in the order given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// Run a batch; `Router::batch` has its requests.
+    Launch {
+        /// Where.
+        executor: ExecutorId,
+        /// Which batch.
+        batch: BatchId,
+        /// Which model.
+        variant: VariantId,
+        /// Rows of its requests.
+        rows: u32,
+    },
+    /// Tell a client that there will be no answer. Final.
+    Reply {
+        /// Which request.
+        id: RequestId,
+        /// Why.
+        rejection: Rejection,
+    },
+    /// A retired variant has served all it accepted: its memory can be freed.
+    Unload {
+        /// Which variant.
+        variant: VariantId,
+    },
+}
+
+/// Why a request was refused: an outcome, not an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rejection {
+    /// At its arrival: its answer is predicted to come too late.
+    DeadlineUnreachable {
+        /// From arrival, when the answer would have come.
+        predicted: Duration,
+    },
+    /// While it waited: it can no longer be met.
+    DeadlineHopeless,
+    /// As many requests wait for this model as may.
+    QueueFull,
+    /// More different shapes of this model wait than are kept apart.
+    TooManyShapes,
+    /// The variant takes no requests (any more).
+    NotServed,
+    /// No executor has this variant.
+    NoExecutor,
+    /// The executor that ran it is gone.
+    ExecutorLost,
+    /// The server is shutting down.
+    Draining,
+}
+
+impl Rejection {
+    /// One of each, in the order of [`Self::index`].
+    pub const ALL: [Self; 8] = [
+        Self::DeadlineUnreachable { predicted: Duration::ZERO },
+        Self::DeadlineHopeless,
+        Self::QueueFull,
+        Self::TooManyShapes,
+        Self::NotServed,
+        Self::NoExecutor,
+        Self::ExecutorLost,
+        Self::Draining,
+    ];
+
+    /// A dense number, for tables of counters.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        match self {
+            Self::DeadlineUnreachable { .. } => 0,
+            Self::DeadlineHopeless => 1,
+            Self::QueueFull => 2,
+            Self::TooManyShapes => 3,
+            Self::NotServed => 4,
+            Self::NoExecutor => 5,
+            Self::ExecutorLost => 6,
+            Self::Draining => 7,
+        }
+    }
+
+    /// The name that clients and metrics see.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::DeadlineUnreachable { .. } => "deadline_unreachable",
+            Self::DeadlineHopeless => "deadline_hopeless",
+            Self::QueueFull => "queue_full",
+            Self::TooManyShapes => "too_many_shapes",
+            Self::NotServed => "not_served",
+            Self::NoExecutor => "no_executor",
+            Self::ExecutorLost => "executor_lost",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rejection_stands_at_its_index() {
+        for (index, rejection) in Rejection::ALL.iter().enumerate() {
+            assert_eq!(rejection.index(), index);
+        }
+    }
+}

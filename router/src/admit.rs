@@ -1,0 +1,58 @@
+//! May a request enter? One policy, one file, one row in [`ADMISSIONS`].
+
+mod always;
+mod feasible;
+
+use std::time::Duration;
+
+use batcher::{Instant, Queue, Request};
+use models::LatencyProfile;
+
+use crate::Rejection;
+
+/// Decides whether a request may enter its queue.
+pub(crate) trait Admission: Send {
+    /// # Errors
+    /// Why not.
+    fn admit(&mut self, ask: Ask<'_>) -> Result<(), Rejection>;
+}
+
+/// All that an admission policy sees.
+#[derive(Debug)]
+pub(crate) struct Ask<'a> {
+    /// Who wants to enter.
+    pub(crate) request: &'a Request,
+    /// The queue it would enter, without it.
+    pub(crate) queue: &'a Queue,
+    /// Corrected times of that queue's variant and shape.
+    pub(crate) profile: &'a LatencyProfile,
+    /// The most rows of a batch of several requests.
+    pub(crate) batch_max: u32,
+    /// When each executor that has the variant could start a batch, as planned; scratch space of the caller.
+    pub(crate) starts: &'a mut Vec<Instant>,
+    /// Work of other queues on those executors that is more urgent than the request.
+    pub(crate) backlog: Duration,
+    /// The moment of the request's arrival.
+    pub(crate) now: Instant,
+}
+
+/// One row of the table of admission policies.
+#[derive(Clone, Copy)]
+pub struct AdmissionEntry {
+    /// The name in settings.
+    pub name: &'static str,
+    /// Who is let in, in a sentence.
+    pub summary: &'static str,
+    /// Whose idea it is.
+    pub source: &'static str,
+    pub(crate) build: fn() -> Box<dyn Admission>,
+}
+
+impl std::fmt::Debug for AdmissionEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AdmissionEntry").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Every admission policy; the first is the default.
+pub const ADMISSIONS: [AdmissionEntry; 2] = [feasible::ENTRY, always::ENTRY];

@@ -1,0 +1,211 @@
+//! Lets in what is predicted to be answered in time without making an accepted request late.
+//!
+//! The prediction runs the queue forward, batch by batch, on the executors' planned times: what Clockwork (OSDI'20)
+//! calls predictable execution, applied at the door. A request that would head a batch must leave room for the
+//! batch that is expected to have formed by its start: else one late-comer with little slack turns a full batch into
+//! a batch of one, and goodput collapses just when it is most needed.
+
+use batcher::{Deadline, Instant, Request};
+
+use super::{Admission, AdmissionEntry, Ask};
+use crate::Rejection;
+
+pub(super) const ENTRY: AdmissionEntry = AdmissionEntry {
+    name: "feasible",
+    summary: "enters what is predicted to be in time, harming no one who is in, and leaving room for a full batch",
+    source: "prediction at the door after Clockwork (OSDI'20); room for the expected batch: ours",
+    build: || Box::new(Feasible),
+};
+
+struct Feasible;
+
+impl Admission for Feasible {
+    fn admit(&mut self, mut ask: Ask<'_>) -> Result<(), Rejection> {
+        if ask.starts.is_empty() {
+            return Err(Rejection::NoExecutor);
+        }
+        let share = ask.backlog / u32::try_from(ask.starts.len()).unwrap_or(u32::MAX);
+        ask.starts.iter_mut().for_each(|start| *start = *start + share);
+        let at = ask.queue.position(ask.request);
+        let mut batch = Forming::on_earliest(ask.starts);
+        for index in 0..=ask.queue.len() {
+            let newcomer = index == at;
+            let request = if newcomer { ask.request } else { waiting(&ask, index, at) };
+            if !batch.takes(request, &ask) {
+                batch = batch.close(&mut ask);
+            }
+            let first = batch.rows == 0;
+            batch.add(request);
+            let end = batch.start + ask.profile.time(batch.rows);
+            if first && end > request.deadline.0 {
+                if index >= at {
+                    return Err(unreachable_at(end, &ask));
+                }
+                batch = Forming { start: batch.start, ..Forming::default() };
+            } else if first && newcomer {
+                batch.leaves_room(&ask)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The request that stands at `index` once the newcomer has taken place `at`.
+fn waiting<'a>(ask: &Ask<'a>, index: usize, at: usize) -> &'a Request {
+    let index = if index > at { index - 1 } else { index };
+    ask.queue.at(index).expect("the index runs over the queue")
+}
+
+fn unreachable_at(end: Instant, ask: &Ask<'_>) -> Rejection {
+    Rejection::DeadlineUnreachable { predicted: end.since(ask.now) }
+}
+
+/// A batch of the prediction, growing.
+#[derive(Default)]
+struct Forming {
+    start: Instant,
+    rows: u32,
+    deadline: Option<Deadline>,
+}
+
+impl Forming {
+    /// An empty batch where an executor is free first; that executor leaves the list until the batch is closed.
+    fn on_earliest(starts: &mut Vec<Instant>) -> Self {
+        let earliest = starts.iter().enumerate().min_by_key(|(_, start)| **start);
+        let (index, _) = earliest.expect("some executor has the variant");
+        Self { start: starts.swap_remove(index), ..Self::default() }
+    }
+
+    fn takes(&self, request: &Request, ask: &Ask<'_>) -> bool {
+        let rows = self.rows + request.rows;
+        let deadline =
+            self.deadline.map_or(request.deadline, |deadline| deadline.min(request.deadline));
+        self.rows == 0
+            || (rows <= ask.batch_max && self.start + ask.profile.time(rows) <= deadline.0)
+    }
+
+    fn add(&mut self, request: &Request) {
+        self.rows += request.rows;
+        self.deadline =
+            Some(self.deadline.map_or(request.deadline, |deadline| deadline.min(request.deadline)));
+    }
+
+    fn close(self, ask: &mut Ask<'_>) -> Self {
+        ask.starts.push(self.start + ask.profile.time(self.rows));
+        Self::on_earliest(ask.starts)
+    }
+
+    /// The batch that this newcomer heads can grow to the size expected at its start.
+    ///
+    /// A batch larger than fits twice into the request's own time is not expected: half of that time is for waiting.
+    fn leaves_room(&self, ask: &Ask<'_>) -> Result<(), Rejection> {
+        let wish = ask.request.deadline.slack(ask.now) / 2;
+        let size_max = ask.profile.largest_batch_within(wish).min(ask.batch_max);
+        let expected =
+            self.rows.saturating_add(ask.queue.expected_rows(ask.now, self.start)).min(size_max);
+        let end = self.start + ask.profile.time(expected.max(self.rows));
+        if end <= ask.request.deadline.0 { Ok(()) } else { Err(unreachable_at(end, ask)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use batcher::{Queue, RequestId};
+    use models::LatencyProfile;
+
+    use super::*;
+
+    fn ms(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    fn request(id: u64, deadline_ms: u64) -> Request {
+        let deadline = Deadline(ms(deadline_ms));
+        Request { id: RequestId(id), rows: 1, priority: 1, arrived: Instant::ZERO, deadline }
+    }
+
+    /// l(b) = 4 + b ms; batches of at most 4; now is 0.
+    fn admit(
+        waiting: &[u64],
+        free_at: &[u64],
+        backlog_ms: u64,
+        deadline: u64,
+    ) -> Result<(), Rejection> {
+        let mut queue = Queue::default();
+        for (id, &deadline) in waiting.iter().enumerate() {
+            queue.push(request(id as u64, deadline));
+        }
+        let profile = LatencyProfile::linear(Duration::from_millis(4), Duration::from_millis(1), 8);
+        let mut starts: Vec<_> = free_at.iter().map(|&at| ms(at)).collect();
+        let backlog = Duration::from_millis(backlog_ms);
+        let request = request(99, deadline);
+        let now = Instant::ZERO;
+        Feasible.admit(Ask {
+            request: &request,
+            queue: &queue,
+            profile: &profile,
+            batch_max: 4,
+            starts: &mut starts,
+            backlog,
+            now,
+        })
+    }
+
+    fn predicted(ms: u64) -> Result<(), Rejection> {
+        Err(Rejection::DeadlineUnreachable { predicted: Duration::from_millis(ms) })
+    }
+
+    #[test]
+    fn a_request_enters_exactly_when_its_predicted_end_is_in_time() {
+        assert_eq!(admit(&[], &[0], 0, 5), Ok(()));
+        assert_eq!(admit(&[], &[0], 0, 4), predicted(5));
+        assert_eq!(admit(&[], &[7], 0, 12), Ok(()));
+        assert_eq!(admit(&[], &[7], 0, 11), predicted(12));
+        // Four wait and fill the first batch (0..8); the fifth runs alone (8..13).
+        assert_eq!(admit(&[20, 20, 20, 20], &[0], 0, 20), Ok(()));
+        assert_eq!(admit(&[11, 11, 11, 11], &[0], 0, 12), predicted(13));
+        // A second executor takes it at once.
+        assert_eq!(admit(&[11, 11, 11, 11], &[0, 1], 0, 12), Ok(()));
+        assert_eq!(admit(&[], &[0], 8, 12), predicted(13));
+    }
+
+    #[test]
+    fn an_urgent_newcomer_may_not_make_an_accepted_request_late() {
+        assert_eq!(admit(&[6], &[0], 0, 5), predicted(10));
+        assert_eq!(admit(&[10], &[0], 0, 5), Ok(()));
+    }
+
+    #[test]
+    fn a_request_that_waits_though_hopeless_refuses_no_one() {
+        assert_eq!(admit(&[3], &[0], 0, 6), Ok(()));
+    }
+
+    #[test]
+    fn without_an_executor_there_is_no_prediction() {
+        assert_eq!(admit(&[], &[], 0, 50), Err(Rejection::NoExecutor));
+    }
+
+    #[test]
+    fn at_a_high_arrival_rate_a_batch_is_not_headed_by_a_request_without_room_for_it() {
+        let mut queue = Queue::default();
+        for at in 0..2000_u64 {
+            queue.note_offer(1, Instant::from_nanos(at * 500_000));
+        }
+        let now = ms(1000);
+        let profile = LatencyProfile::linear(Duration::from_millis(4), Duration::from_millis(1), 8);
+        let late = Request { deadline: Deadline(ms(1017)), arrived: now, ..request(1, 0) };
+        let mut starts = vec![ms(1010)];
+        let ask = Ask {
+            request: &late,
+            queue: &queue,
+            profile: &profile,
+            batch_max: 4,
+            starts: &mut starts,
+            backlog: Duration::ZERO,
+            now,
+        };
+        assert_eq!(Feasible.admit(ask), predicted(18));
+    }
+}

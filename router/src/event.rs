@@ -1,0 +1,98 @@
+//! What can happen: every way into the router.
+
+use std::time::Duration;
+
+use batcher::{PolicySettings, Request, RequestId};
+use models::{BatchId, ExecutorId, LatencyProfile, Slo, VariantId};
+use serde::{Deserialize, Serialize};
+
+/// Something happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// A request wants an answer of that variant.
+    RequestArrived {
+        /// The request.
+        request: Request,
+        /// Which variant it asks for.
+        variant: VariantId,
+        /// The shape of its rows.
+        shape: Shape,
+    },
+    /// A client no longer wants its answer. Ignored unless the request waits.
+    RequestCancelled {
+        /// Which request.
+        id: RequestId,
+        /// The variant it asked for.
+        variant: VariantId,
+        /// The shape of its rows.
+        shape: ShapeId,
+    },
+    /// An executor has run a batch.
+    BatchFinished {
+        /// Which batch.
+        batch: BatchId,
+        /// How long the executor was taken by it.
+        elapsed: Duration,
+    },
+    /// An executor could not run a batch; its time says nothing.
+    BatchFailed {
+        /// Which batch.
+        batch: BatchId,
+    },
+    /// A variant is in place on some executors and takes requests from this moment.
+    VariantLoaded {
+        /// All that the router must know of it.
+        spec: Box<VariantSpec>,
+    },
+    /// A variant takes no new requests; what it accepted is still served.
+    VariantRetired {
+        /// Which variant.
+        variant: VariantId,
+    },
+    /// An executor can run batches.
+    ExecutorUp {
+        /// Which executor.
+        executor: ExecutorId,
+    },
+    /// An executor is gone, with the batches that it held.
+    ExecutorDown {
+        /// Which executor.
+        executor: ExecutorId,
+    },
+    /// No request is admitted any more; what was accepted is still served.
+    Draining,
+}
+
+/// Which rows may run together: a number that the shell gives to each combination of inner dimensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ShapeId(pub u32);
+
+/// The shape of a request's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// Equal shapes have equal ids.
+    pub id: ShapeId,
+    /// Input elements of one row: the first guess of its cost next to the profiled shape's.
+    pub elements: u64,
+}
+
+/// All that the router must know of a variant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VariantSpec {
+    /// Which variant.
+    pub variant: VariantId,
+    /// Time by batch size, measured with rows of `profiled_elements`.
+    pub profile: LatencyProfile,
+    /// Input elements of one profiled row.
+    pub profiled_elements: u64,
+    /// What its clients want by default; `None` for best effort.
+    pub slo: Option<Slo>,
+    /// The most requests that wait.
+    pub queue_max: usize,
+    /// The name of its batching policy.
+    pub policy: String,
+    /// That policy's settings.
+    pub settings: PolicySettings,
+    /// Where it is in place.
+    pub executors: Vec<ExecutorId>,
+}
