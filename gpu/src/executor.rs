@@ -23,11 +23,12 @@ pub trait Executor: Send + Sync {
 
 /// A model in place on one executor. Owned by the executor's thread once installed.
 pub trait LoadedModel: Send {
-    /// Runs the rows of all parts as one batch and returns the model's outputs in the model's order.
+    /// Runs the rows of all parts as one batch and returns the model's outputs in the model's order; fills in how
+    /// long each phase took (a backend that does not is timed as a whole).
     ///
     /// # Errors
     /// When the runtime refuses or fails; other batches are not concerned.
-    fn run(&mut self, batch: &Batch) -> Result<Vec<Output>, RunError>;
+    fn run(&mut self, batch: &Batch, timing: &mut Timing) -> Result<Vec<Output>, RunError>;
 }
 
 /// What a backend needs to know of a model to load it.

@@ -1,8 +1,13 @@
 //! Executors: run a batch on a device or on a share of one.
 
+mod clock;
+pub mod emulated;
 mod executor;
+mod worker;
 
+pub use emulated::{Emulated, Noise};
 pub use executor::{
     Batch, Completion, Executor, InputPart, LoadError, LoadedModel, ModelSource, Output, RunError,
     Timing,
 };
+pub use worker::{OnDone, Worker};
