@@ -1,8 +1,11 @@
 //! The shell: HTTP and gRPC in, clock, configuration and metrics; drives the router.
 
+pub mod answer;
+pub mod check;
 pub mod clock;
 pub mod driver;
 pub mod infer;
 pub mod record;
+pub mod served;
 pub mod service;
 pub mod status;
