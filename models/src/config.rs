@@ -4,8 +4,7 @@ use std::sync::LazyLock;
 
 use prost::Message;
 use prost_reflect::{
-    DescriptorPool, DeserializeOptions, DynamicMessage, MapKey, MessageDescriptor,
-    SerializeOptions, Value,
+    DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions, Value,
 };
 
 use crate::{CatalogError, DataType};
@@ -68,15 +67,19 @@ impl ModelConfig {
     /// # Errors
     /// Names file, line and key, and the allowed keys where one is unknown.
     pub fn from_text(file: &str, text: &str) -> Result<Self, CatalogError> {
-        let message = DynamicMessage::parse_text_format(descriptor(), text).map_err(|error| {
-            let offset = miette_offset(&error).unwrap_or(text.len());
-            let line = text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1;
-            CatalogError::Config {
-                file: file.to_owned(),
-                line,
-                reason: with_allowed(&error.to_string()),
-            }
-        })?;
+        let message = DynamicMessage::parse_text_format(descriptor(), &with_colons(text)).map_err(
+            |error| {
+                let offset = miette_offset(&error).unwrap_or(text.len());
+                let line =
+                    with_colons(text).bytes().take(offset).filter(|&byte| byte == b'\n').count()
+                        + 1;
+                CatalogError::Config {
+                    file: file.to_owned(),
+                    line,
+                    reason: with_allowed(&error.to_string()),
+                }
+            },
+        )?;
         Ok(Self { message })
     }
 
@@ -141,6 +144,46 @@ impl ModelConfig {
     }
 }
 
+/// Puts a colon before each list that has none: `input [ { .. } ]` is legal text, but not to our parser. Lines stay.
+fn with_colons(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut chars = text.chars();
+    let mut last = ' ';
+    while let Some(c) = chars.next() {
+        match c {
+            '#' => {
+                out.push(c);
+                out.extend(chars.by_ref().take_while(|&c| c != '\n'));
+                out.push('\n');
+                continue;
+            }
+            '"' | '\'' => {
+                out.push(c);
+                copy_string(c, &mut chars, &mut out);
+            }
+            '[' if last.is_alphanumeric() || last == '_' => out.push_str(":["),
+            _ => out.push(c),
+        }
+        if !c.is_whitespace() {
+            last = c;
+        }
+    }
+    out
+}
+
+/// Copies the rest of a string literal, its closing quote included.
+fn copy_string(quote: char, chars: &mut std::str::Chars<'_>, out: &mut String) {
+    while let Some(c) = chars.next() {
+        out.push(c);
+        if c == quote {
+            return;
+        }
+        if c == '\\' {
+            out.extend(chars.next());
+        }
+    }
+}
+
 /// The offset of a parser's complaint.
 fn miette_offset(error: &prost_reflect::text_format::ParseError) -> Option<usize> {
     let labels = miette::Diagnostic::labels(error)?;
@@ -179,15 +222,23 @@ fn walk_value(value: &Value, path: String, keys: &mut Vec<String>) {
             items.iter().for_each(|item| walk_value(item, path.clone(), keys));
         }
         Value::Map(entries) => {
-            for key in entries.keys() {
-                let key = match key {
-                    MapKey::String(key) => key.clone(),
-                    other => format!("{other:?}"),
-                };
-                keys.push(format!("{path}.{key}"));
-            }
+            let names = entries.into_iter().map(|(key, _)| key.as_str().unwrap_or("*"));
+            keys.extend(names.map(|key| format!("{path}.{key}")));
         }
-        _ => keys.push(path),
+        Value::Bool(_)
+        | Value::I32(_)
+        | Value::I64(_)
+        | Value::U32(_)
+        | Value::U64(_)
+        | Value::F32(_)
+        | Value::F64(_) => {
+            keys.push(path);
+        }
+        Value::String(_)
+        | Value::Bytes(_)
+        | Value::EnumNumber(_)
+        | Value::Message(_)
+        | Value::List(_) => keys.push(path),
     }
 }
 
@@ -352,6 +403,12 @@ mod tests {
     }
 
     #[test]
+    fn lists_of_messages_need_no_colon_and_text_in_quotes_or_comments_stays() {
+        let text = "a [ {} ] # b [ \nc: \"d [\\\" e [\" f: [ 1 ]";
+        assert_eq!(with_colons(text), "a :[ {} ] # b [ \nc: \"d [\\\" e [\" f: [ 1 ]");
+    }
+
+    #[test]
     fn every_key_that_is_not_acted_on_is_named() {
         let text = r#"
             name: "m" max_batch_size: 8
@@ -387,7 +444,7 @@ mod tests {
         assert_eq!(json["input"][0]["data_type"], "TYPE_INT32");
         assert_eq!(json["input"][0]["dims"][0], -1);
         assert_eq!(json["default_model_filename"], "");
-        assert_eq!(ModelConfig::from_json(&json.to_string()).unwrap(), config);
+        assert_eq!(ModelConfig::from_json(&json.to_string()).unwrap().to_json(), json);
         let error = ModelConfig::from_json("{\"nmae\": \"m\"}").unwrap_err().to_string();
         assert!(error.contains("nmae"), "{error}");
     }
