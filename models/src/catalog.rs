@@ -182,15 +182,11 @@ pub fn describe(files: ModelFiles<'_>) -> Result<ModelDescription, CatalogError>
     let dynamic = fields.dynamic_batching.clone().unwrap_or_default();
     let queue = dynamic.default_queue_policy.clone().unwrap_or_default();
     let micros = |micros: u64| (micros > 0).then(|| Duration::from_micros(micros));
-    let levels = settings.priority_levels.or_else(|| to_u32(dynamic.priority_levels)).unwrap_or(1);
-    let priority = settings
-        .priority
-        .or_else(|| to_u32(dynamic.default_priority_level))
-        .unwrap_or(levels.div_ceil(2));
+    let (priority, priority_levels) = priorities(settings, &dynamic);
     let wants_batches = fields.dynamic_batching.is_some() || files.config.is_none();
     let batching = match settings.batching {
         BatchingMode::Auto if !wants_batches && settings.batch_max.is_none() => BatchingMode::Never,
-        mode => mode,
+        mode @ (BatchingMode::Auto | BatchingMode::Always | BatchingMode::Never) => mode,
     };
     let threads = fields
         .parameters
@@ -211,7 +207,7 @@ pub fn describe(files: ModelFiles<'_>) -> Result<ModelDescription, CatalogError>
             .or_else(|| micros(queue.default_timeout_microseconds))
             .map(|latency| Slo { latency }),
         priority,
-        priority_levels: levels.max(priority),
+        priority_levels,
         queue_max: settings
             .queue_max
             .or((queue.max_queue_size > 0).then_some(queue.max_queue_size as usize))
@@ -240,6 +236,14 @@ pub fn describe(files: ModelFiles<'_>) -> Result<ModelDescription, CatalogError>
         config: complete(&given, &fields, files.model, rows_max, &signature),
         signature,
     })
+}
+
+/// The default level and the number of levels.
+fn priorities(settings: &ModelSettings, dynamic: &DynamicBatching) -> (u32, u32) {
+    let levels = settings.priority_levels.or_else(|| to_u32(dynamic.priority_levels)).unwrap_or(1);
+    let priority = settings.priority.or_else(|| to_u32(dynamic.default_priority_level));
+    let priority = priority.unwrap_or(levels.div_ceil(2));
+    (priority, levels.max(priority))
 }
 
 fn to_u32(value: u64) -> Option<u32> {

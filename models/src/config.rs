@@ -222,7 +222,8 @@ fn walk_value(value: &Value, path: String, keys: &mut Vec<String>) {
             items.iter().for_each(|item| walk_value(item, path.clone(), keys));
         }
         Value::Map(entries) => {
-            let names = entries.into_iter().map(|(key, _)| key.as_str().unwrap_or("*"));
+            #[expect(clippy::disallowed_methods, reason = "the caller sorts")]
+            let names = entries.iter().map(|(key, _)| key.as_str().unwrap_or("*"));
             keys.extend(names.map(|key| format!("{path}.{key}")));
         }
         Value::Bool(_)
