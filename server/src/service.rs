@@ -219,6 +219,30 @@ impl Service {
         Err(Failure::NotFound(format!("Request for unknown model: '{model}' is not found")))
     }
 
+    /// The same in Triton's JSON form.
+    ///
+    /// # Errors
+    /// Unknown model or version.
+    pub fn model_config_json(
+        &self,
+        model: &str,
+        _version: Option<&str>,
+    ) -> Result<serde_json::Value, Failure> {
+        Err(Failure::NotFound(format!("Request for unknown model: '{model}' is not found")))
+    }
+
+    /// The measured latency profile of a model, and how good its predictions are.
+    ///
+    /// # Errors
+    /// Unknown model or version.
+    pub fn profile_json(
+        &self,
+        model: &str,
+        _version: Option<&str>,
+    ) -> Result<serde_json::Value, Failure> {
+        Err(Failure::NotFound(format!("Request for unknown model: '{model}' is not found")))
+    }
+
     /// What a model has done, every version if none is named; every model if none is named.
     ///
     /// # Errors
