@@ -5,6 +5,7 @@ pub mod check;
 pub mod clock;
 pub mod driver;
 pub mod http;
+pub mod grpc;
 pub mod infer;
 pub mod record;
 pub mod served;
