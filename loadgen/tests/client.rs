@@ -1,5 +1,7 @@
 //! The client against servers that answer as scripted: every request ends once, as what it was.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 #[path = "scripted/server.rs"]
 mod server;
 
