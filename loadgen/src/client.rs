@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use crate::{Arrivals, Error, Mix, Outcome, Record};
 pub use grpc::{InferParameter, InferTensor, ModelInferRequest, ParameterChoice};
 pub use target::{Protocol, Target};
+pub use tensor::InputMetadata;
 
 /// How requests follow each other.
 #[derive(Clone, Debug)]
@@ -68,6 +69,8 @@ pub struct Plan {
     pub rows: u64,
     /// Whole shapes of inputs with other axes that vary, by the input's name.
     pub shapes: BTreeMap<String, Vec<i64>>,
+    /// Inputs of models whose metadata the server need not be asked for, by model.
+    pub inputs: BTreeMap<String, Vec<InputMetadata>>,
     /// Connections at most: over HTTP requests beyond it wait in the client, over gRPC all share them.
     pub connections: usize,
     /// How long after it was due a request without an answer is given up.
@@ -84,6 +87,7 @@ impl Plan {
             (Protocol::Grpc, Load::Open(_) | Load::Closed(_)) => 1,
         };
         let patience = Duration::from_secs(10);
+        let (shapes, inputs) = (BTreeMap::new(), BTreeMap::new());
         Self {
             target,
             mix,
@@ -91,17 +95,18 @@ impl Plan {
             duration,
             seed: 1,
             rows: 1,
-            shapes: BTreeMap::new(),
+            shapes,
+            inputs,
             connections,
             patience,
         }
     }
 
-    /// Plays the run on this thread and returns the records of all its requests, in the order of their ends.
+    /// Plays the run on this thread.
     ///
     /// # Errors
     /// The server cannot be reached, does not know a model, or does not answer one first request of each model.
-    pub fn run(&self) -> Result<Vec<Record>, Error> {
+    pub fn run(&self) -> Result<Played, Error> {
         runtime()?.block_on(async {
             let wire = Wire::open(self).await?;
             let shared = Arc::new(Shared {
@@ -110,10 +115,12 @@ impl Plan {
                 patience: self.patience,
                 deadlines: self.deadlines_ns(),
             });
-            match &self.load {
-                Load::Open(due) => self.open(shared, due).await,
-                Load::Closed(in_flight) => Ok(self.closed(shared, *in_flight).await),
-            }
+            let start = shared.start;
+            let records = match &self.load {
+                Load::Open(due) => self.open(shared, due).await?,
+                Load::Closed(in_flight) => self.closed(shared, *in_flight).await,
+            };
+            Ok(Played { start, records })
         })
     }
 
@@ -177,6 +184,23 @@ impl Plan {
         }
         records
     }
+}
+
+/// What a run left behind.
+#[derive(Clone, Debug)]
+pub struct Played {
+    /// From when the records' times count.
+    pub start: Instant,
+    /// Every request once: in the open loop in the order of their ends.
+    pub records: Vec<Record>,
+}
+
+/// Asks a server over HTTP for a model's inputs.
+///
+/// # Errors
+/// The server cannot be reached or does not know the model.
+pub fn inputs(target: &Target, model: &str) -> Result<Vec<InputMetadata>, Error> {
+    runtime()?.block_on(http::inputs(target, model))
 }
 
 /// Sends one HTTP request, such as a model's load or its profile, and returns the status and the body of the answer.

@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         Err(error) => return not_started(&error),
     };
     let records = match plan.run() {
-        Ok(records) => records,
+        Ok(played) => played.records,
         Err(error) => return not_started(&error),
     };
     let names: Vec<&str> = plan.mix.shares().iter().map(|share| share.model.as_str()).collect();

@@ -52,7 +52,7 @@ fn http_script(number: usize) -> Reply {
 fn each_end_of_an_http_request_is_counted_once() {
     let mut plan = plan("http", serve(http_script), every_millisecond(60));
     plan.patience = Duration::from_millis(300);
-    let tally = tally(&plan.run().unwrap());
+    let tally = tally(&plan.run().unwrap().records);
     assert_eq!((tally.requests, tally.in_time), (60, 10), "{tally:?}");
     assert_eq!(tally.refused["deadline_unreachable"], 10, "{tally:?}");
     assert_eq!(tally.refused["Exceeds maximum queue size"], 10, "{tally:?}");
@@ -74,7 +74,7 @@ fn each_end_of_a_grpc_request_is_counted_once() {
     };
     let mut plan = plan("grpc", serve(script), every_millisecond(40));
     plan.patience = Duration::from_millis(300);
-    let tally = tally(&plan.run().unwrap());
+    let tally = tally(&plan.run().unwrap().records);
     assert_eq!((tally.requests, tally.in_time, tally.timeouts), (40, 10, 10), "{tally:?}");
     assert_eq!(tally.refused["queue full"], 10, "{tally:?}");
     assert_eq!(tally.errors["InvalidArgument wrong shape"], 10, "{tally:?}");
@@ -99,7 +99,7 @@ fn a_stall_shows_in_the_latency_of_every_request_that_was_due_meanwhile() {
                 Ok(reply(200, "tensors"))
             })
         });
-        let records = plan(scheme, address, every_millisecond(50)).run().unwrap();
+        let records = plan(scheme, address, every_millisecond(50)).run().unwrap().records;
         assert_eq!(tally(&records).in_time, 50, "{scheme}");
         for record in records {
             assert!(
@@ -123,7 +123,7 @@ fn waiting_for_a_connection_counts_as_latency() {
     };
     let mut plan = plan("http", serve(script), every_millisecond(20));
     plan.connections = 1;
-    for record in plan.run().unwrap() {
+    for record in plan.run().unwrap().records {
         assert!(
             u128::from(record.latency_ns + record.intended_ns) >= stall.as_nanos(),
             "{record:?}"
@@ -136,7 +136,7 @@ fn an_answer_after_its_deadline_is_late() {
     let mut plan =
         plan("http", serve(|_| Box::pin(ready(Ok(status(200, "tensors"))))), every_millisecond(10));
     plan.mix = Mix::single("m", Some(Slo { latency: Duration::from_nanos(1) }));
-    let records = plan.run().unwrap();
+    let records = plan.run().unwrap().records;
     assert!(records.iter().all(|record| record.outcome == Outcome::Late), "{records:?}");
 }
 
@@ -156,7 +156,7 @@ fn the_closed_loop_keeps_its_concurrency() {
     let mut plan = plan("http", address, Load::Closed(4));
     plan.duration = Duration::from_millis(50);
     plan.patience = Duration::from_millis(500);
-    let tally = tally(&plan.run().unwrap());
+    let tally = tally(&plan.run().unwrap().records);
     assert!(tally.in_time >= 4, "{tally:?}");
     assert_eq!(tally.requests, tally.in_time + tally.timeouts, "{tally:?}");
 }

@@ -46,15 +46,12 @@ impl Channels {
             requests: Vec::new(),
             address,
         };
-        let metadata = uri(&channels.address, METADATA)?;
         let mut rng = Pcg64Mcg::seed_from_u64(plan.seed);
         for share in plan.mix.shares() {
-            let what = format!("ModelMetadata of '{}'", share.model);
-            let request = ModelMetadataRequest { name: share.model.clone() };
-            let reply = channels.unary(&metadata, frame(&request)).await?;
-            let reply = reply.and_then(|body| decode::<ModelMetadataResponse>(&body));
-            let reply = reply.map_err(|status| refused(what, &status))?;
-            let inputs: Vec<InputMetadata> = reply.inputs.into_iter().map(Into::into).collect();
+            let inputs = match plan.inputs.get(&share.model) {
+                Some(inputs) => inputs.clone(),
+                None => channels.inputs(&share.model).await?,
+            };
             let tensors = tensors(&share.model, &inputs, plan, &mut rng)?;
             channels.requests.push(frame(&ModelInferRequest::new(share, tensors)));
         }
@@ -73,6 +70,15 @@ impl Channels {
             }
         }
         Ok(channels)
+    }
+
+    async fn inputs(&self, model: &str) -> Result<Vec<InputMetadata>, Error> {
+        let request = ModelMetadataRequest { name: model.to_owned() };
+        let reply = self.unary(&uri(&self.address, METADATA)?, frame(&request)).await?;
+        let reply = reply.and_then(|body| decode::<ModelMetadataResponse>(&body));
+        let reply =
+            reply.map_err(|status| refused(format!("ModelMetadata of '{model}'"), &status))?;
+        Ok(reply.inputs.into_iter().map(Into::into).collect())
     }
 
     pub(super) async fn call(&self, share: usize) -> Answer {
@@ -164,13 +170,14 @@ fn is_refusal(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
 }
 
-/// The reason in the JSON of the details, else the message.
+/// The reason in the JSON that our server sends beside the status, else the message.
 fn reason(status: &Status) -> Box<str> {
     #[derive(Deserialize)]
     struct Refusal {
         reason: String,
     }
-    let refusal = serde_json::from_slice::<Refusal>(status.details());
+    let json = status.metadata().get("x-punctual-refusal").and_then(|json| json.to_str().ok());
+    let refusal = json.and_then(|json| serde_json::from_str::<Refusal>(json).ok());
     short(refusal.as_ref().map_or(status.message(), |refusal| &refusal.reason))
 }
 

@@ -43,16 +43,11 @@ impl Pool {
         let mut rng = Pcg64Mcg::seed_from_u64(plan.seed);
         let mut requests = Vec::new();
         for share in plan.mix.shares() {
-            let path = format!("/v2/models/{}", share.model);
-            let (status, body) = fetch(&plan.target, "GET", &path, Bytes::new()).await?;
-            let refused =
-                |text: String| Error::Refused { what: format!("GET {path}"), status: text };
-            if status != 200 {
-                return Err(refused(format!("{status} {}", error_text(&body))));
-            }
-            let metadata: Metadata = serde_json::from_slice(&body)
-                .map_err(|error| refused(format!("unreadable JSON: {error}")))?;
-            let tensors = tensors(&share.model, &metadata.inputs, plan, &mut rng)?;
+            let inputs = match plan.inputs.get(&share.model) {
+                Some(inputs) => inputs.clone(),
+                None => inputs(&plan.target, &share.model).await?,
+            };
+            let tensors = tensors(&share.model, &inputs, plan, &mut rng)?;
             requests.push(Prepared::new(&plan.target, share, &tensors)?);
         }
         let pool = Self {
@@ -184,6 +179,19 @@ async fn read(response: Response<Incoming>) -> Answer {
 fn error_text(body: &[u8]) -> String {
     let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
     problem.error.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned())
+}
+
+/// The inputs of a model, from its metadata.
+pub(super) async fn inputs(target: &Target, model: &str) -> Result<Vec<InputMetadata>, Error> {
+    let path = format!("/v2/models/{model}");
+    let (status, body) = fetch(target, "GET", &path, Bytes::new()).await?;
+    let refused = |text: String| Error::Refused { what: format!("GET {path}"), status: text };
+    if status != 200 {
+        return Err(refused(format!("{status} {}", error_text(&body))));
+    }
+    let metadata: Metadata = serde_json::from_slice(&body)
+        .map_err(|error| refused(format!("unreadable JSON: {error}")))?;
+    Ok(metadata.inputs)
 }
 
 /// One request on a connection of its own.

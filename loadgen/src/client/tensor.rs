@@ -11,10 +11,13 @@ use crate::Error;
 
 /// An input as the metadata of either protocol describes it.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct InputMetadata {
-    pub(super) name: String,
-    pub(super) datatype: String,
-    pub(super) shape: Vec<i64>,
+pub struct InputMetadata {
+    /// Its name.
+    pub name: String,
+    /// The protocol's name of its type.
+    pub datatype: String,
+    /// Its shape, -1 where an axis varies.
+    pub shape: Vec<i64>,
 }
 
 /// An input with its elements, little-endian and row-major.
