@@ -195,14 +195,6 @@ pub struct Played {
     pub records: Vec<Record>,
 }
 
-/// Asks a server over HTTP for a model's inputs.
-///
-/// # Errors
-/// The server cannot be reached or does not know the model.
-pub fn inputs(target: &Target, model: &str) -> Result<Vec<InputMetadata>, Error> {
-    runtime()?.block_on(http::inputs(target, model))
-}
-
 /// Sends one HTTP request, such as a model's load or its profile, and returns the status and the body of the answer.
 ///
 /// # Errors

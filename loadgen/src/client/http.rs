@@ -182,7 +182,7 @@ fn error_text(body: &[u8]) -> String {
 }
 
 /// The inputs of a model, from its metadata.
-pub(super) async fn inputs(target: &Target, model: &str) -> Result<Vec<InputMetadata>, Error> {
+async fn inputs(target: &Target, model: &str) -> Result<Vec<InputMetadata>, Error> {
     let path = format!("/v2/models/{model}");
     let (status, body) = fetch(target, "GET", &path, Bytes::new()).await?;
     let refused = |text: String| Error::Refused { what: format!("GET {path}"), status: text };

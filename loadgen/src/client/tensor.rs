@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::Plan;
 use crate::Error;
 
-/// An input as the metadata of either protocol describes it.
+/// An input (or output) as the metadata of either protocol describes it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct InputMetadata {
     /// Its name.
