@@ -158,7 +158,7 @@ impl Drop for Served {
     fn drop(&mut self) {
         let id = i32::try_from(self.child.id()).expect("the system's process ids are positive i32");
         if let Some(pid) = Pid::from_raw(id) {
-            drop(kill_process(pid, Signal::TERM));
+            let _ = kill_process(pid, Signal::TERM);
         }
         let give_up = now() + STOP_MAX;
         while matches!(self.child.try_wait(), Ok(None)) {
