@@ -3,6 +3,7 @@
 mod clock;
 pub mod emulated;
 mod executor;
+pub mod onnx;
 mod worker;
 
 pub use emulated::{Emulated, Noise};
@@ -10,4 +11,5 @@ pub use executor::{
     Batch, Completion, Executor, InputPart, LoadError, LoadedModel, ModelSource, Output, RunError,
     Timing,
 };
+pub use onnx::OnnxCpu;
 pub use worker::{OnDone, Worker};
