@@ -3,6 +3,7 @@
 mod clock;
 pub mod emulated;
 mod executor;
+pub mod measure;
 pub mod onnx;
 mod worker;
 

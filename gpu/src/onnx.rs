@@ -11,7 +11,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::Session;
-use ort::session::builder::{BuilderResult, SessionBuilder};
+use ort::session::builder::SessionBuilder;
 
 pub use self::cpu::OnnxCpu;
 
@@ -122,7 +122,7 @@ fn version_in_name(library: &Path) -> Option<String> {
 fn load(
     runtime: &Runtime,
     source: &ModelSource,
-    options: impl FnOnce(SessionBuilder) -> BuilderResult,
+    options: impl FnOnce(SessionBuilder) -> ort::Result<SessionBuilder>,
 ) -> Result<Box<dyn LoadedModel>, LoadError> {
     let refused =
         |reason: String| LoadError::Model { model: source.path.display().to_string(), reason };

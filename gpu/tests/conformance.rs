@@ -71,7 +71,9 @@ fn two_of(datatype: DataType) -> Bytes {
     match datatype.size() {
         None => Bytes::from_static(b"\x03\0\0\0a\0\xff\0\0\0\0"),
         Some(_) if datatype == DataType::Bool => Bytes::from_static(&[1, 0]),
-        Some(size) => (1..=2 * size).map(|byte| u8::try_from(byte).unwrap() * 3).collect(),
+        Some(size) => {
+            (1..=2 * u8::try_from(size).expect("at most 8")).map(|byte| byte * 3).collect()
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! ONNX Runtime on a set of CPU cores.
 
 use models::DeviceKind;
-use ort::session::builder::{BuilderResult, SessionBuilder};
+use ort::session::builder::SessionBuilder;
 
 use super::Runtime;
 use crate::{Executor, LoadError, LoadedModel, ModelSource};
@@ -20,13 +20,15 @@ impl OnnxCpu {
         Self { runtime, cores }
     }
 
-    fn options(&self, builder: SessionBuilder, threads: u32) -> BuilderResult {
+    fn options(&self, builder: SessionBuilder, threads: u32) -> ort::Result<SessionBuilder> {
         let threads = threads.max(1);
         // Spinning threads take cores from other executors and from the server.
         let builder = builder.with_intra_threads(threads as usize)?.with_inter_threads(1)?;
         let builder = builder.with_intra_op_spinning(false)?.with_inter_op_spinning(false)?;
         match affinities(&self.cores, threads) {
-            Some(cores) => builder.with_config_entry("session.intra_op_thread_affinities", cores),
+            Some(cores) => {
+                Ok(builder.with_config_entry("session.intra_op_thread_affinities", cores)?)
+            }
             None => Ok(builder),
         }
     }

@@ -1,5 +1,10 @@
 //! Backends, the small models of tests/models and batches for them.
-#![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses its part")]
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    reason = "each test binary uses its part"
+)]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,6 +38,7 @@ pub(crate) fn emulated() -> Backend {
     Backend { name: "emulated", executor, filled: Filled::Zeros }
 }
 
+#[expect(clippy::print_stdout, reason = "a skipped backend says why")]
 /// The runtime in `target/onnxruntime/lib`, or the reason why there is none.
 pub(crate) fn runtime() -> Option<&'static gpu::onnx::Runtime> {
     let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/onnxruntime/lib");
@@ -82,6 +88,11 @@ pub(crate) fn mlp() -> ModelSource {
 pub(crate) fn lookup() -> ModelSource {
     let ids = vec![spec("ids", DataType::Int64, &[None, None])];
     source("lookup", ids, vec![spec("mean", DataType::Fp32, &[None, Some(4)])], true)
+}
+
+pub(crate) fn eights() -> ModelSource {
+    let free = |name| vec![spec(name, DataType::Fp32, &[None, None])];
+    source("eights", free("x"), free("y"), true)
 }
 
 pub(crate) fn fixed() -> ModelSource {
