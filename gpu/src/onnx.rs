@@ -1,12 +1,13 @@
 //! ONNX Runtime: the library found at run time, and a loaded session as a model of ours.
 
 mod cpu;
+mod cuda;
 
 mod model;
 mod raw;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ort::environment::Environment;
 use ort::logging::LogLevel;
@@ -14,8 +15,10 @@ use ort::session::Session;
 use ort::session::builder::SessionBuilder;
 
 pub use self::cpu::OnnxCpu;
+pub use self::cuda::OnnxCuda;
 
 use self::model::OnnxModel;
+use crate::stream::Stream;
 use crate::{LoadError, LoadedModel, ModelSource};
 
 /// What the library's file is called, with or without a version behind it.
@@ -36,6 +39,12 @@ impl Runtime {
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// The runtime's own handle, for sessions beside ours.
+    #[must_use]
+    pub fn environment(&self) -> &Environment {
+        &self.environment
     }
 
     /// The file it was loaded from.
@@ -122,6 +131,7 @@ fn version_in_name(library: &Path) -> Option<String> {
 fn load(
     runtime: &Runtime,
     source: &ModelSource,
+    stream: Option<Arc<Stream>>,
     options: impl FnOnce(SessionBuilder) -> ort::Result<SessionBuilder>,
 ) -> Result<Box<dyn LoadedModel>, LoadError> {
     let refused =
@@ -131,7 +141,7 @@ fn load(
     let mut builder = options(builder).map_err(|error| refused(error.to_string()))?;
     let session =
         builder.commit_from_file(&source.path).map_err(|error| refused(error.to_string()))?;
-    let model = OnnxModel::new(&session, source.signature.clone()).map_err(refused)?;
+    let model = OnnxModel::new(&session, source.signature.clone(), stream).map_err(refused)?;
     Ok(Box::new(model))
 }
 

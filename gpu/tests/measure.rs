@@ -10,12 +10,13 @@ use gpu::measure::{Batching, Probe};
 use gpu::{Executor, LoadedModel, ModelSource};
 
 fn loaded(executor: &dyn Executor, source: &ModelSource) -> Box<dyn LoadedModel> {
-    executor.load(source).unwrap()
+    executor.load(source).expect("the model loads")
 }
 
 fn batching(executor: &dyn Executor, source: &ModelSource) -> Batching {
     let mut model = loaded(executor, source);
-    Probe::new(&mut *model, source, &executor.kind(), None).unwrap().batching().unwrap()
+    let mut probe = Probe::new(&mut *model, source, &executor.kind(), None).expect("a shape runs");
+    probe.batching().expect("rows run alone")
 }
 
 #[test]

@@ -87,7 +87,9 @@ fn element(datatype: DataType, scale: f32, random: &mut Pcg32, bytes: &mut Vec<u
         DataType::Fp64 => bytes.extend(f64::from(unit).to_le_bytes()),
         DataType::Bf16 => bytes.extend(&unit.to_le_bytes()[2..]),
         // Half precision in [1/16, 1): one of four exponents from 11 (bias 15) and ten random bits.
-        DataType::Fp16 => bytes.extend((((word & 0xfff) + (11 << 10)) as u16).to_le_bytes()),
+        DataType::Fp16 => {
+            bytes.extend((u16::try_from(word & 0xfff).expect("12 bits") + (11 << 10)).to_le_bytes())
+        }
         DataType::Bytes => {
             bytes.extend(4_u32.to_le_bytes());
             bytes.extend(b"word");
@@ -157,7 +159,15 @@ mod tests {
                     assert!(tensor.chunks(size).all(half), "{datatype}");
                 }
                 DataType::Bytes => {}
-                _ => assert!(tensor.chunks(size).all(small), "{datatype}"),
+                DataType::Bool
+                | DataType::Uint8
+                | DataType::Uint16
+                | DataType::Uint32
+                | DataType::Uint64
+                | DataType::Int8
+                | DataType::Int16
+                | DataType::Int32
+                | DataType::Int64 => assert!(tensor.chunks(size).all(small), "{datatype}"),
             }
         }
     }

@@ -36,7 +36,7 @@ impl OnnxCpu {
 
 impl Executor for OnnxCpu {
     fn load(&self, source: &ModelSource) -> Result<Box<dyn LoadedModel>, LoadError> {
-        super::load(self.runtime, source, |builder| self.options(builder, source.threads))
+        super::load(self.runtime, source, None, |builder| self.options(builder, source.threads))
     }
 
     fn kind(&self) -> DeviceKind {

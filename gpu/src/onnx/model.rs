@@ -1,5 +1,7 @@
 //! A model in ONNX Runtime, on whatever provider its session has: gathers a batch, runs it, takes the outputs out.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use models::{DataType, Signature, TensorSpec};
 use ort::memory::MemoryInfo;
@@ -8,6 +10,7 @@ use ort::value::{Outlet, ValueType};
 
 use super::raw::{Feed, Runner};
 use crate::executor::byte_length;
+use crate::stream::Stream;
 use crate::{Batch, InputPart, LoadedModel, Output, RunError, Timing, clock};
 
 /// Where the runtime likes its tensors to start: a cache line, the widest vector register.
@@ -22,8 +25,12 @@ pub(super) struct OnnxModel {
 }
 
 impl OnnxModel {
-    /// Takes over a session that has the inputs and outputs of `signature`.
-    pub(super) fn new(session: &Session, signature: Signature) -> Result<Self, String> {
+    /// Takes over a session that has the inputs and outputs of `signature`; keeps the stream it runs on.
+    pub(super) fn new(
+        session: &Session,
+        signature: Signature,
+        stream: Option<Arc<Stream>>,
+    ) -> Result<Self, String> {
         agree("input", &signature.inputs, session.inputs())?;
         agree("output", &signature.outputs, session.outputs())?;
         if let Some(missing) =
@@ -33,7 +40,7 @@ impl OnnxModel {
         }
         let inputs = signature.inputs.iter().map(|spec| spec.name.as_str());
         let outputs = signature.outputs.iter().map(|spec| spec.name.as_str());
-        let runner = Runner::new(session, inputs, outputs)?;
+        let runner = Runner::new(session, stream, inputs, outputs)?;
         let buffers = signature.inputs.iter().map(|_| Buffer::default()).collect();
         Ok(Self { runner, signature, memory: MemoryInfo::default(), buffers })
     }

@@ -18,13 +18,21 @@ use ort::sys::{
 
 use crate::Output;
 use crate::executor::byte_length;
+use crate::stream::Stream;
 
 /// The runtime's own words on what went wrong.
 pub(crate) type Refusal = String;
 
+/// What must live as long as any output: the session, whose memory it is, and the stream that it runs on.
+struct Alive {
+    session: Arc<SharedSessionInner>,
+    /// After the session, so that it is dropped later.
+    _stream: Option<Arc<Stream>>,
+}
+
 /// A loaded session with the names of what goes in and comes out.
 pub(crate) struct Runner {
-    session: Arc<SharedSessionInner>,
+    alive: Arc<Alive>,
     inputs: Vec<CString>,
     outputs: Vec<CString>,
 }
@@ -33,13 +41,14 @@ impl Runner {
     /// Takes a session over: nothing else can run it. Outputs come in the order of `outputs`.
     pub(crate) fn new<'a>(
         session: &Session,
+        stream: Option<Arc<Stream>>,
         inputs: impl Iterator<Item = &'a str>,
         outputs: impl Iterator<Item = &'a str>,
     ) -> Result<Self, Refusal> {
         let name =
             |name| CString::new(name).map_err(|_| format!("the name {name:?} holds a zero byte"));
         Ok(Self {
-            session: session.inner(),
+            alive: Arc::new(Alive { session: session.inner(), _stream: stream }),
             inputs: inputs.map(name).collect::<Result<_, _>>()?,
             outputs: outputs.map(name).collect::<Result<_, _>>()?,
         })
@@ -59,7 +68,7 @@ impl Runner {
         // the session is alive and, by `&mut self`, not in another run.
         let status = unsafe {
             (ort::api().Run)(
-                self.session.ptr().cast_mut(),
+                self.alive.session.ptr().cast_mut(),
                 ptr::null(),
                 inputs.as_ptr(),
                 values.as_ptr(),
@@ -97,7 +106,7 @@ impl Runner {
                 start,
                 length,
                 _value: value,
-                _session: Arc::clone(&self.session),
+                _alive: Arc::clone(&self.alive),
             })
         };
         Ok(Output { datatype, shape, data })
@@ -263,8 +272,7 @@ struct Region {
     start: NonNull<u8>,
     length: usize,
     _value: Value,
-    /// The value's memory is the session's.
-    _session: Arc<SharedSessionInner>,
+    _alive: Arc<Alive>,
 }
 
 // SAFETY: the region is read only, and its memory belongs to the value it holds.

@@ -7,12 +7,14 @@
 )]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use gpu::stream::Stream;
 use gpu::{
-    Batch, Emulated, Executor, InputPart, LoadedModel, ModelSource, Noise, OnnxCpu, Output,
-    RunError, Timing,
+    Batch, Emulated, Executor, InputPart, LoadedModel, ModelSource, Noise, OnnxCpu, OnnxCuda,
+    Output, RunError, Timing,
 };
 use models::{BatchId, DataType, Dim, LatencyProfile, Signature, TensorSpec, VariantId};
 
@@ -39,17 +41,29 @@ pub(crate) fn emulated() -> Backend {
 }
 
 #[expect(clippy::print_stdout, reason = "a skipped backend says why")]
-/// The runtime in `target/onnxruntime/lib`, or the reason why there is none.
+/// The runtime in `target/onnxruntime-gpu/lib`, else in `target/onnxruntime/lib`, or the reason why there is none.
 pub(crate) fn runtime() -> Option<&'static gpu::onnx::Runtime> {
-    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/onnxruntime/lib");
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    let for_gpu = target.join("onnxruntime-gpu/lib");
+    let made = if for_gpu.is_dir() { for_gpu } else { target.join("onnxruntime/lib") };
     gpu::onnx::runtime(Some(&made)).inspect_err(|error| println!("skipped: {error}")).ok()
 }
 
+#[expect(clippy::print_stdout, reason = "a skipped backend says why")]
 /// Every backend that computes, where its library and device are here.
 pub(crate) fn onnx_backends() -> Vec<Backend> {
     let Some(runtime) = runtime() else { return vec![] };
     let cpu = Box::new(OnnxCpu::new(runtime, vec![]));
-    vec![Backend { name: "onnx cpu", executor: cpu, filled: Filled::Answers }]
+    let mut backends = vec![Backend { name: "onnx cpu", executor: cpu, filled: Filled::Answers }];
+    match Stream::whole(0, 0).and_then(|stream| OnnxCuda::new(runtime, Arc::new(stream), None)) {
+        Ok(cuda) => backends.push(Backend {
+            name: "onnx cuda",
+            executor: Box::new(cuda),
+            filled: Filled::Answers,
+        }),
+        Err(error) => println!("skipped: {error}"),
+    }
+    backends
 }
 
 pub(crate) fn backends() -> Vec<Backend> {

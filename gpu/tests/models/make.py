@@ -1,6 +1,7 @@
 """Makes the ONNX models of these tests, each a few hundred bytes: python make.py (needs the onnx package).
 
-`python make.py --mlp FILE` writes the large Gemm-bound one instead (1024-4096-4096-1000, 98 MB, seeded weights).
+`python make.py --mlp FILE` writes the large Gemm-bound one instead (1024-4096-4096-1000, 98 MB, seeded weights), and
+`python make.py --large FOLDER` that one with a transformer and a residual convolution net, for the tests on a GPU.
 """
 
 import pathlib
@@ -90,8 +91,91 @@ def small():
     )
 
 
+class Net:
+    """Nodes and seeded weights, each node reading what the last one wrote unless told otherwise."""
+
+    def __init__(self, seed):
+        self.random, self.nodes, self.constants, self.last = np.random.default_rng(seed), [], [], "x"
+
+    def weight(self, *shape):
+        scale = np.float32(1 / np.sqrt(np.prod(shape[1:]) if len(shape) == 4 else shape[0]))
+        name = f"w{len(self.constants)}"
+        self.constants.append(constant(name, self.random.standard_normal(shape, dtype=np.float32) * scale))
+        return name
+
+    def fixed(self, array):
+        name = f"c{len(self.constants)}"
+        self.constants.append(constant(name, array))
+        return name
+
+    def add(self, op, *inputs, **attributes):
+        self.last, before = f"t{len(self.nodes)}", self.last
+        self.nodes.append(h.make_node(op, list(inputs) or [before], [self.last], **attributes))
+        return self.last
+
+    def write(self, path, ins, outs):
+        self.add("Identity")
+        self.nodes[-1].output[0] = "y"
+        write(path, self.nodes, [value("x", T.FLOAT, "N", *ins)], [value("y", T.FLOAT, "N", *outs)], self.constants)
+
+
+def transformer(path, layers=6, width=384, heads=12, length=128):
+    """An encoder the size of MiniLM, without its embedding table."""
+    net = Net(3)
+    ones, zeros = net.fixed(np.ones(width, np.float32)), net.fixed(np.zeros(width, np.float32))
+    split = net.fixed(np.array([0, length, heads, width // heads], np.int64))
+    join = net.fixed(np.array([0, length, width], np.int64))
+    scale = net.fixed(np.float32(1 / np.sqrt(width // heads)))
+
+    def project(source, order):
+        net.add("Reshape", net.add("MatMul", source, net.weight(width, width)), split)
+        return net.add("Transpose", perm=order)
+
+    for _ in range(layers):
+        inside = net.last
+        q, k, v = project(inside, [0, 2, 1, 3]), project(inside, [0, 2, 3, 1]), project(inside, [0, 2, 1, 3])
+        net.add("Softmax", net.add("Mul", net.add("MatMul", q, k), scale), axis=-1)
+        net.add("Transpose", net.add("MatMul", net.last, v), perm=[0, 2, 1, 3])
+        net.add("MatMul", net.add("Reshape", net.last, join), net.weight(width, width))
+        middle = net.add("LayerNormalization", net.add("Add", net.last, inside), ones, zeros)
+        net.add("Relu", net.add("MatMul", middle, net.weight(width, 4 * width)))
+        net.add("MatMul", net.last, net.weight(4 * width, width))
+        net.add("LayerNormalization", net.add("Add", net.last, middle), ones, zeros)
+    net.write(path, (length, width), (length, width))
+
+
+def resnet(path):
+    """Bottleneck blocks in ResNet-50's arrangement, without normalisation (folded in a served model)."""
+    net = Net(4)
+
+    def conv(source, outs, ins, size, stride=1):
+        return net.add("Conv", source, net.weight(outs, ins, size, size), strides=[stride] * 2, pads=[size // 2] * 4)
+
+    net.add("Relu", conv("x", 64, 3, 7, 2))
+    net.add("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    ins = 64
+    for stage, blocks in enumerate([3, 4, 6, 3]):
+        inner = 64 << stage
+        for block in range(blocks):
+            stride, source = (2 if block == 0 and stage else 1), net.last
+            short = conv(source, 4 * inner, ins, 1, stride) if block == 0 else source
+            first = net.add("Relu", conv(source, inner, ins, 1, stride))
+            second = net.add("Relu", conv(first, inner, inner, 3))
+            net.add("Relu", net.add("Add", conv(second, 4 * inner, inner, 1), short))
+            ins = 4 * inner
+    net.add("Flatten", net.add("GlobalAveragePool"))
+    net.add("MatMul", net.last, net.weight(2048, 1000))
+    net.write(path, (3, 224, 224), (1000,))
+
+
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--mlp"]:
+    if sys.argv[1:2] == ["--large"]:
+        folder = pathlib.Path(sys.argv[2])
+        folder.mkdir(parents=True, exist_ok=True)
+        mlp(folder / "mlp.onnx", [1024, 4096, 4096, 1000], 2)
+        transformer(folder / "transformer.onnx")
+        resnet(folder / "resnet.onnx")
+    elif sys.argv[1:2] == ["--mlp"]:
         mlp(pathlib.Path(sys.argv[2]), [1024, 4096, 4096, 1000], 2)
     else:
         small()
