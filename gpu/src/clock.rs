@@ -1,5 +1,6 @@
 //! The crate's only clock: instants, the time a thread was on a core, and waits that end on time.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{NanosleepRelativeResult, nanosleep};
@@ -22,6 +23,13 @@ pub(crate) fn thread_cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).expect("a thread's CPU time is positive");
     Duration::new(seconds, u32::try_from(time.tv_nsec).expect("below 1e9"))
+}
+
+/// Returns the time on the wall since this was first called: a span for differences only.
+#[must_use]
+pub(crate) fn since_first_use() -> Duration {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    now() - *FIRST.get_or_init(now)
 }
 
 /// Waits until `instant`, sleeping first and spinning for the last [`SPIN`].

@@ -8,6 +8,7 @@ use models::{DataType, DeviceKind, Dim, LatencyProfile, ProfileError, Signature,
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg32;
 
+use crate::executor::byte_length;
 use crate::{
     Batch, Executor, LoadError, LoadedModel, ModelSource, Output, RunError, Timing, clock,
 };
@@ -136,13 +137,6 @@ fn zero_dim(dim: &Dim) -> i64 {
         Dim::Fixed(length) => i64::try_from(*length).unwrap_or(i64::MAX),
         Dim::Any(_) => 1,
     }
-}
-
-/// Bytes of a tensor; `None` where a dimension is negative or the product does not fit.
-pub(crate) fn byte_length(shape: &[i64], size: usize) -> Option<usize> {
-    let length =
-        shape.iter().try_fold(size, |length, &dim| length.checked_mul(usize::try_from(dim).ok()?));
-    length.filter(|&length| isize::try_from(length).is_ok())
 }
 
 #[cfg(test)]

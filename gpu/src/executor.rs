@@ -145,3 +145,10 @@ pub enum RunError {
     #[error("variant {} is not loaded on this executor", .0.0)]
     NotLoaded(VariantId),
 }
+
+/// Bytes of a tensor; `None` where a dimension is negative or the product does not fit.
+pub(crate) fn byte_length(shape: &[i64], size: usize) -> Option<usize> {
+    let length =
+        shape.iter().try_fold(size, |length, &dim| length.checked_mul(usize::try_from(dim).ok()?));
+    length.filter(|&length| isize::try_from(length).is_ok())
+}

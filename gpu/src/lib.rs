@@ -1,8 +1,13 @@
 //! Executors: run a batch on a device or on a share of one.
 
 mod clock;
+pub mod device;
 pub mod emulated;
 mod executor;
+pub mod measure;
+pub mod onnx;
+pub mod partition;
+pub mod stream;
 mod worker;
 
 pub use emulated::{Emulated, Noise};
@@ -10,4 +15,5 @@ pub use executor::{
     Batch, Completion, Executor, InputPart, LoadError, LoadedModel, ModelSource, Output, RunError,
     Timing,
 };
+pub use onnx::{OnnxCpu, OnnxCuda};
 pub use worker::{OnDone, Worker};
