@@ -72,7 +72,6 @@ pub struct LoadOverrides {
 /// `GET /v2/logging`, in Triton's keys.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[expect(missing_docs, reason = "Triton's own keys")]
-#[expect(clippy::struct_excessive_bools, reason = "Triton's own keys")]
 pub struct LogSettings {
     pub log_file: String,
     pub log_info: bool,
