@@ -10,6 +10,7 @@ mod dispatch;
 mod estimate;
 mod event;
 mod lane;
+mod recording;
 mod router;
 mod tally;
 
@@ -19,5 +20,6 @@ pub use cluster::Cluster;
 pub use dispatch::{DISPATCHES, DispatchEntry};
 pub use estimate::Prediction;
 pub use event::{Event, Shape, ShapeId, VariantSpec};
+pub use recording::Line;
 pub use router::{Batch, Reason, Router, RouterSettings, UnknownSetting};
 pub use tally::Tally;

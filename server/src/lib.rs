@@ -1,8 +1,16 @@
 //! The shell: HTTP and gRPC in, clock, configuration and metrics; drives the router.
 
+pub mod answer;
+pub mod check;
+pub mod clock;
 pub mod config;
+pub mod driver;
 pub mod infer;
 pub mod logging;
+pub mod profiles;
+pub mod record;
+pub mod repository;
+pub mod served;
 pub mod service;
 pub mod shutdown;
 pub mod status;

@@ -1,0 +1,154 @@
+//! Cuts a request's own rows out of its batch's outputs, and applies the classification extension.
+
+use bytes::Bytes;
+use models::DataType;
+
+use crate::driver::Answer;
+use crate::infer::{OutputTensor, RequestedOutput};
+use crate::served::Served;
+use crate::status::Failure;
+
+/// The tensors that a client asked for.
+///
+/// # Errors
+/// When the model gave outputs that cannot be cut among the requests of a batch, or classes are asked of a tensor
+/// that has none.
+pub fn outputs(
+    answer: &Answer,
+    wanted: Vec<(usize, RequestedOutput)>,
+    served: &Served,
+) -> Result<Vec<OutputTensor>, Failure> {
+    let cut = |(index, asked): (usize, RequestedOutput)| {
+        let tensor = own_rows(answer, index, &asked.name, served)?;
+        match asked.classification {
+            None | Some(0) => Ok(tensor),
+            Some(classes) => classify(&tensor, classes, served, index),
+        }
+    };
+    wanted.into_iter().map(cut).collect()
+}
+
+fn own_rows(
+    answer: &Answer,
+    index: usize,
+    name: &str,
+    served: &Served,
+) -> Result<OutputTensor, Failure> {
+    let model = &served.model;
+    let missing = || Failure::Internal(format!("model '{model}' gave no output '{name}'"));
+    let output = answer.outputs.get(index).ok_or_else(missing)?;
+    let (datatype, mut shape, name) = (output.datatype, output.shape.clone(), name.to_owned());
+    // Alone in its batch: all of it is ours, whatever its shape.
+    if answer.rows == answer.batch {
+        return Ok(OutputTensor { name, datatype, shape, data: output.data.clone() });
+    }
+    if shape.first() != Some(&i64::from(answer.batch)) {
+        return Err(Failure::Internal(format!(
+            "output '{name}' of model '{model}' has shape {shape:?} for a batch of {}: it is not row per row, set batching = \"never\"",
+            answer.batch
+        )));
+    }
+    shape[0] = i64::from(answer.rows);
+    let data = match datatype.size() {
+        Some(_) => {
+            let row = output.data.len() / answer.batch as usize;
+            output.data.slice(answer.row as usize * row..(answer.row + answer.rows) as usize * row)
+        }
+        None => {
+            let per_row: i64 = shape[1..].iter().product();
+            let per_row = usize::try_from(per_row).unwrap_or(0);
+            elements(&output.data, answer.row as usize * per_row, answer.rows as usize * per_row)
+        }
+    };
+    Ok(OutputTensor { name, datatype, shape, data })
+}
+
+/// The bytes of `count` length-prefixed elements after the first `skip`.
+fn elements(data: &Bytes, skip: usize, count: usize) -> Bytes {
+    let walk = |from: usize, elements: usize| {
+        (0..elements).fold(from, |at, _| {
+            let length = data
+                .get(at..at + 4)
+                .and_then(|length| length.try_into().ok())
+                .map_or(0, u32::from_le_bytes);
+            (at + 4 + length as usize).min(data.len())
+        })
+    };
+    let from = walk(0, skip);
+    data.slice(from..walk(from, count))
+}
+
+/// Triton's classification extension: the top classes of each row as `value:index[:label]`, a `BYTES` tensor.
+fn classify(
+    tensor: &OutputTensor,
+    classes: u32,
+    served: &Served,
+    index: usize,
+) -> Result<OutputTensor, Failure> {
+    let Some(values) = numbers(tensor) else {
+        return Err(Failure::Invalid(format!(
+            "class result not available for output '{}' due to unsupported type '{}'",
+            tensor.name, tensor.datatype
+        )));
+    };
+    let batched = served.signature.batched;
+    let rows = if batched { usize::try_from(tensor.shape[0]).unwrap_or(0) } else { 1 };
+    let per_row = if rows == 0 { 0 } else { values.len() / rows };
+    let top = per_row.min(classes as usize);
+    let labels = served.labels.get(index).map(Vec::as_slice).unwrap_or_default();
+    let whole = !matches!(
+        tensor.datatype,
+        DataType::Fp16 | DataType::Bf16 | DataType::Fp32 | DataType::Fp64
+    );
+    let mut data = Vec::new();
+    for row in values.chunks_exact(per_row.max(1)).take(rows) {
+        let mut order: Vec<usize> = (0..row.len()).collect();
+        // NaN goes last, equal values keep the order of their classes.
+        order.sort_by(|&a, &b| {
+            row[a].is_nan().cmp(&row[b].is_nan()).then_with(|| row[b].total_cmp(&row[a]))
+        });
+        for &class in &order[..top] {
+            let value =
+                if whole { format!("{:.0}", row[class]) } else { format!("{:.6}", row[class]) };
+            let text = match labels.get(class) {
+                Some(label) => format!("{value}:{class}:{label}"),
+                None => format!("{value}:{class}"),
+            };
+            data.extend(u32::try_from(text.len()).unwrap_or(0).to_le_bytes());
+            data.extend(text.as_bytes());
+        }
+    }
+    let dim = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
+    let shape = if batched { vec![dim(rows), dim(top)] } else { vec![dim(top)] };
+    Ok(OutputTensor {
+        name: tensor.name.clone(),
+        datatype: DataType::Bytes,
+        shape,
+        data: data.into(),
+    })
+}
+
+/// The elements as numbers; `None` for types without an order of classes.
+#[expect(clippy::cast_precision_loss, reason = "64-bit scores are printed rounded at worst")]
+fn numbers(tensor: &OutputTensor) -> Option<Vec<f64>> {
+    fn all<const N: usize>(data: &[u8], number: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+        let (chunks, _) = data.as_chunks::<N>();
+        chunks.iter().map(|chunk| number(*chunk)).collect()
+    }
+    let data = &tensor.data[..];
+    Some(match tensor.datatype {
+        DataType::Bool | DataType::Bytes => return None,
+        DataType::Uint8 => all(data, |[byte]| f64::from(byte)),
+        DataType::Uint16 => all(data, |bytes| f64::from(u16::from_le_bytes(bytes))),
+        DataType::Uint32 => all(data, |bytes| f64::from(u32::from_le_bytes(bytes))),
+        DataType::Uint64 => all(data, |bytes| u64::from_le_bytes(bytes) as f64),
+        DataType::Int8 => all(data, |bytes| f64::from(i8::from_le_bytes(bytes))),
+        DataType::Int16 => all(data, |bytes| f64::from(i16::from_le_bytes(bytes))),
+        DataType::Int32 => all(data, |bytes| f64::from(i32::from_le_bytes(bytes))),
+        DataType::Int64 => all(data, |bytes| i64::from_le_bytes(bytes) as f64),
+        DataType::Fp16 => all(data, |bytes| half::f16::from_le_bytes(bytes).to_f64()),
+        DataType::Bf16 => all(data, |bytes| half::bf16::from_le_bytes(bytes).to_f64()),
+        DataType::Fp32 => all(data, |bytes| f64::from(f32::from_le_bytes(bytes))),
+        DataType::Fp64 => all(data, f64::from_le_bytes),
+    })
+}

@@ -1,0 +1,419 @@
+//! Drives the router in real time: events in, actions carried out, answers sent.
+//!
+//! The driver is a monitor: the router and the requests it knows sit behind one lock. IO threads enter with arrivals,
+//! executors' threads with completions, and one timer thread when the router's timeout comes. An arrival that finds an
+//! idle executor reaches it with no thread in between (docs/decisions/0010).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use batcher::{Deadline, Instant, Request, RequestId};
+use gpu::{Completion, InputPart, LoadedModel, Output, RunError, Timing, Worker};
+use models::{BatchId, ExecutorId, VariantId};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use router::{
+    Action, Event, Line, Prediction, Rejection, Router, Shape, ShapeId, Tally, VariantSpec,
+};
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::record::Recorder;
+
+/// A checked request, ready to be scheduled.
+#[derive(Debug)]
+pub struct Inference {
+    /// The variant that answers.
+    pub variant: VariantId,
+    /// Equal inner shapes have equal ids.
+    pub shape: Shape,
+    /// Shape of each input without its batch axis.
+    pub inner_shapes: Arc<Vec<Vec<i64>>>,
+    /// The tensors.
+    pub part: InputPart,
+    /// 1 is the most urgent.
+    pub priority: u32,
+    /// From arrival; `None` for no deadline.
+    pub deadline: Option<Duration>,
+}
+
+/// How a request ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Its batch has run.
+    Answered(Answer),
+    /// The scheduler gave it up.
+    Refused(Rejection),
+    /// Its batch failed.
+    Failed(RunError),
+}
+
+/// A request's share of its batch's outputs.
+#[derive(Debug)]
+pub struct Answer {
+    /// The outputs of the whole batch, in the model's order.
+    pub outputs: Arc<Vec<Output>>,
+    /// Where this request's rows begin.
+    pub row: u32,
+    /// How many rows are its own.
+    pub rows: u32,
+    /// Rows of the batch.
+    pub batch: u32,
+    /// From arrival until its batch began.
+    pub queue: Duration,
+    /// The phases of the batch.
+    pub timing: Timing,
+    /// Whether the deadline was met; `None` without one.
+    pub in_time: Option<bool>,
+}
+
+/// What the driver tells of each batch, for metrics: variant, rows, phases, and how well it was predicted.
+pub type OnBatch = Box<dyn Fn(VariantId, u32, &Timing, Option<Prediction>) + Send + Sync>;
+
+/// Called when a retired variant has served all it accepted.
+pub type OnUnloaded = Box<dyn Fn(VariantId) + Send + Sync>;
+
+/// Drives one router in real time. Shared by all threads of the server.
+pub struct Driver {
+    clock: Clock,
+    state: Mutex<State>,
+    alarm: Condvar,
+    on_batch: OnBatch,
+    on_unloaded: OnUnloaded,
+}
+
+struct State {
+    router: Router,
+    workers: Vec<Worker>,
+    waiting: HashMap<RequestId, Waiting>,
+    running: BTreeMap<BatchId, Vec<Member>>,
+    request_next: u64,
+    recorder: Option<Recorder>,
+    /// What the timer thread sleeps for.
+    alarm_at: Instant,
+    stopped: bool,
+}
+
+struct Waiting {
+    part: InputPart,
+    inner_shapes: Arc<Vec<Vec<i64>>>,
+    member: Member,
+}
+
+/// Who waits for the answer.
+struct Member {
+    answer: oneshot::Sender<Outcome>,
+    rows: u32,
+    arrived: Instant,
+    deadline: Deadline,
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("tally", &self.tally()).finish_non_exhaustive()
+    }
+}
+
+impl Driver {
+    /// Starts the timer thread and one worker for each set of cores; executors are numbered in that order.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(
+        router: Router,
+        executors: &[Vec<usize>],
+        recorder: Option<Recorder>,
+        on_batch: OnBatch,
+        on_unloaded: OnUnloaded,
+    ) -> std::io::Result<Arc<Self>> {
+        let state = State {
+            router,
+            workers: Vec::new(),
+            waiting: HashMap::new(),
+            running: BTreeMap::new(),
+            request_next: 0,
+            recorder,
+            alarm_at: Instant::NEVER,
+            stopped: false,
+        };
+        let driver = Arc::new(Self {
+            clock: Clock::start(),
+            state: Mutex::new(state),
+            alarm: Condvar::new(),
+            on_batch,
+            on_unloaded,
+        });
+        for (id, cores) in (0_u32..).zip(executors) {
+            let executor = ExecutorId(id);
+            let desk = Arc::downgrade(&driver);
+            let worker = Worker::spawn(
+                executor,
+                cores,
+                Box::new(move |completion| completed(&desk, completion)),
+            );
+            let mut state = driver.state.lock();
+            state.workers.push(worker);
+            driver.feed(&mut state, Event::ExecutorUp { executor });
+        }
+        let timer = Arc::downgrade(&driver);
+        std::thread::Builder::new().name("timer".into()).spawn(move || keep_time(&timer))?;
+        Ok(driver)
+    }
+
+    /// Offers a request to the scheduler. The ticket is already answered if it was refused.
+    #[must_use]
+    pub fn submit(self: &Arc<Self>, inference: Inference) -> Ticket {
+        let Inference { variant, shape, inner_shapes, part, priority, deadline } = inference;
+        let (answer, outcome) = oneshot::channel();
+        let rows = part.rows;
+        let mut state = self.state.lock();
+        let arrived = self.clock.now();
+        let id = RequestId(state.request_next);
+        state.request_next += 1;
+        let deadline = deadline.map_or(Deadline::NONE, |within| Deadline(arrived + within));
+        let member = Member { answer, rows, arrived, deadline };
+        state.waiting.insert(id, Waiting { part, inner_shapes, member });
+        let request = Request { id, rows, priority, arrived, deadline };
+        self.feed_at(&mut state, Event::RequestArrived { request, variant, shape }, arrived);
+        drop(state);
+        Ticket { driver: Arc::clone(self), id, variant, shape: shape.id, outcome, ended: false }
+    }
+
+    /// Puts a loaded variant in place: its models on their executors, then its name in the router.
+    pub fn load(&self, spec: VariantSpec, models: Vec<(ExecutorId, Box<dyn LoadedModel>)>) {
+        let mut state = self.state.lock();
+        for (executor, model) in models {
+            state.workers[executor.index()].install(spec.variant, model);
+        }
+        self.feed(&mut state, Event::VariantLoaded { spec: Box::new(spec) });
+    }
+
+    /// Stops taking requests for a variant; it is unloaded once all it accepted is answered.
+    pub fn retire(&self, variant: VariantId) {
+        self.feed(&mut self.state.lock(), Event::VariantRetired { variant });
+    }
+
+    /// Refuses all requests from this moment; what was accepted is still answered.
+    pub fn drain(&self) {
+        self.feed(&mut self.state.lock(), Event::Draining);
+    }
+
+    /// Ends the timer and the executors' threads, and writes the recording out. Nothing may be submitted any more.
+    pub fn stop(&self) {
+        let mut state = self.state.lock();
+        state.stopped = true;
+        state.recorder = None;
+        let workers = std::mem::take(&mut state.workers);
+        self.alarm.notify_one();
+        drop(state);
+        workers.into_iter().for_each(Worker::stop);
+    }
+
+    /// Nothing waits and nothing runs.
+    #[must_use]
+    pub fn idle(&self) -> bool {
+        self.state.lock().router.idle()
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.state.lock().router.tally()
+    }
+
+    /// Requests of a variant that wait, and how well its runs were predicted.
+    #[must_use]
+    pub fn view(&self, variant: VariantId) -> (usize, Option<Prediction>) {
+        let state = self.state.lock();
+        (state.router.waiting(variant), state.router.prediction(variant))
+    }
+
+    fn feed(&self, state: &mut MutexGuard<'_, State>, event: Event) {
+        let now = self.clock.now();
+        self.feed_at(state, event, now);
+    }
+
+    fn feed_at(&self, state: &mut MutexGuard<'_, State>, event: Event, now: Instant) {
+        if let Some(recorder) = &mut state.recorder {
+            recorder.note(Line::Event(now, event.clone()));
+        }
+        state.router.handle(event, now);
+        self.carry_out(state);
+    }
+
+    /// Does what the router decided, and sets the alarm to its timeout.
+    fn carry_out(&self, state: &mut MutexGuard<'_, State>) {
+        while let Some(action) = state.router.poll_action() {
+            if let Some(recorder) = &mut state.recorder {
+                recorder.note(Line::Action(action.clone()));
+            }
+            match action {
+                Action::Launch { executor, batch, variant, rows } => {
+                    state.launch(executor, batch, variant, rows)
+                }
+                Action::Reply { id, rejection } => state.refuse(id, rejection),
+                Action::Unload { variant } => {
+                    state.workers.iter().for_each(|worker| worker.remove(variant));
+                    (self.on_unloaded)(variant);
+                }
+            }
+        }
+        if state.router.poll_timeout().is_some_and(|(at, _)| at < state.alarm_at) {
+            self.alarm.notify_one();
+        }
+    }
+
+    fn completed(&self, completion: Completion) {
+        let Completion { batch, outputs, timing, .. } = completion;
+        let mut state = self.state.lock();
+        let members = state.running.remove(&batch).unwrap_or_default();
+        let ran = state.router.batch(batch).map(|batch| (batch.variant, batch.rows));
+        let now = self.clock.now();
+        let event = match &outputs {
+            Ok(_) => Event::BatchFinished { batch, elapsed: timing.total() },
+            Err(_) => Event::BatchFailed { batch },
+        };
+        self.feed_at(&mut state, event, now);
+        let prediction = ran.and_then(|(variant, _)| state.router.prediction(variant));
+        drop(state);
+        if let Some((variant, rows)) = ran {
+            (self.on_batch)(variant, rows, &timing, prediction);
+            answer(members, outputs, rows, &timing, now);
+        }
+    }
+}
+
+impl State {
+    fn launch(&mut self, executor: ExecutorId, batch: BatchId, variant: VariantId, rows: u32) {
+        let requests = &self.router.batch(batch).expect("a launched batch is held").requests;
+        let mut parts = Vec::with_capacity(requests.len());
+        let mut members = Vec::with_capacity(requests.len());
+        let mut shapes = None;
+        for id in requests {
+            let waiting = self.waiting.remove(id).expect("a launched request waited");
+            shapes = Some(waiting.inner_shapes);
+            parts.push(waiting.part);
+            members.push(waiting.member);
+        }
+        let inner_shapes = shapes.map(|shapes| shapes.to_vec()).unwrap_or_default();
+        self.running.insert(batch, members);
+        self.workers[executor.index()].submit(gpu::Batch {
+            id: batch,
+            variant,
+            rows,
+            inner_shapes,
+            parts,
+        });
+    }
+
+    fn refuse(&mut self, id: RequestId, rejection: Rejection) {
+        if let Some(waiting) = self.waiting.remove(&id) {
+            // The client may have gone.
+            drop(waiting.member.answer.send(Outcome::Refused(rejection)));
+        }
+    }
+}
+
+fn completed(driver: &Weak<Driver>, completion: Completion) {
+    if let Some(driver) = driver.upgrade() {
+        driver.completed(completion);
+    }
+}
+
+/// Cuts a batch's outputs among its members.
+fn answer(
+    members: Vec<Member>,
+    outputs: Result<Vec<Output>, RunError>,
+    batch: u32,
+    timing: &Timing,
+    now: Instant,
+) {
+    let outputs = outputs.map(Arc::new);
+    let began = now - timing.total();
+    let mut row = 0;
+    for member in members {
+        let outcome = match &outputs {
+            Err(error) => Outcome::Failed(error.clone()),
+            Ok(outputs) => Outcome::Answered(Answer {
+                outputs: Arc::clone(outputs),
+                row,
+                rows: member.rows,
+                batch,
+                queue: began.since(member.arrived),
+                timing: *timing,
+                in_time: (member.deadline != Deadline::NONE).then_some(now <= member.deadline.0),
+            }),
+        };
+        row += member.rows;
+        // The client may have gone.
+        drop(member.answer.send(outcome));
+    }
+}
+
+/// The timer thread: sleeps until the router's timeout or until an earlier one is set.
+fn keep_time(driver: &Weak<Driver>) {
+    // Without it the kernel may wake us 50 us late.
+    if let Err(error) = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1)) {
+        tracing::warn!(%error, "the timer is only as precise as the kernel's default");
+    }
+    while let Some(driver) = driver.upgrade() {
+        let mut state = driver.state.lock();
+        if state.stopped {
+            return;
+        }
+        match state.router.poll_timeout() {
+            Some((at, _)) if driver.clock.until(at).is_zero() => {
+                let now = driver.clock.now();
+                if let Some(recorder) = &mut state.recorder {
+                    recorder.note(Line::Timeout(now));
+                }
+                state.router.handle_timeout(now);
+                driver.carry_out(&mut state);
+            }
+            Some((at, _)) => {
+                state.alarm_at = at;
+                driver.alarm.wait_for(&mut state, driver.clock.until(at));
+                state.alarm_at = Instant::ZERO;
+            }
+            None => {
+                state.alarm_at = Instant::NEVER;
+                driver.alarm.wait(&mut state);
+                state.alarm_at = Instant::ZERO;
+            }
+        }
+    }
+}
+
+/// A place in the scheduler. Dropping it unanswered cancels the request.
+#[derive(Debug)]
+pub struct Ticket {
+    driver: Arc<Driver>,
+    id: RequestId,
+    variant: VariantId,
+    shape: ShapeId,
+    outcome: oneshot::Receiver<Outcome>,
+    ended: bool,
+}
+
+impl Ticket {
+    /// Waits for the one outcome of the request.
+    pub async fn outcome(mut self) -> Outcome {
+        let outcome = (&mut self.outcome).await;
+        self.ended = true;
+        outcome.unwrap_or(Outcome::Refused(Rejection::ExecutorLost))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let Self { id, variant, shape, .. } = *self;
+        let mut state = self.driver.state.lock();
+        // What already runs is not interrupted; its answer goes nowhere.
+        if state.waiting.remove(&id).is_some() {
+            self.driver.feed(&mut state, Event::RequestCancelled { id, variant, shape });
+        }
+    }
+}

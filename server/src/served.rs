@@ -1,0 +1,223 @@
+//! A model version that takes requests, and the table in which they are looked up.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use models::{Dim, Signature, Slo, VariantId};
+use parking_lot::Mutex;
+use router::{Shape, ShapeId};
+
+use crate::status::Failure;
+
+/// Shapes remembered for one version. Beyond it the memory starts afresh: ids go on rising, so that equal ids still
+/// mean equal shapes, and a shape seen again gets a second queue for a while.
+const SHAPES_MAX: usize = 4096;
+
+/// A model version that takes requests.
+#[derive(Debug)]
+pub struct Served {
+    /// The model's name.
+    pub model: String,
+    /// The version.
+    pub version: u64,
+    /// Its identity in the scheduler.
+    pub variant: VariantId,
+    /// Its inputs and outputs.
+    pub signature: Signature,
+    /// The most rows of a request; 1 where there is no batch axis.
+    pub rows_max: u32,
+    /// What clients want that state no deadline.
+    pub slo: Option<Slo>,
+    /// The priority level of requests that state none, and the number of levels.
+    pub priority: (u32, u32),
+    /// By output: the names of its classes, where there are any.
+    pub labels: Vec<Vec<String>>,
+    /// Shapes seen.
+    pub shapes: Shapes,
+}
+
+/// Gives numbers to the combinations of inner dimensions of one version.
+#[derive(Debug)]
+pub struct Shapes {
+    /// The only combination, where all inner dimensions are fixed.
+    fixed: Option<KnownShape>,
+    seen: Mutex<(u32, HashMap<Vec<Vec<i64>>, KnownShape>)>,
+}
+
+/// A combination of inner dimensions and its number.
+#[derive(Clone, Debug)]
+pub struct KnownShape {
+    /// Its number and size.
+    pub shape: Shape,
+    /// Shape of each input without its batch axis.
+    pub inner: Arc<Vec<Vec<i64>>>,
+}
+
+impl Shapes {
+    /// For the inputs of that signature.
+    #[must_use]
+    pub fn of(signature: &Signature) -> Self {
+        let skip = usize::from(signature.batched);
+        let fixed = |dim: &Dim| match dim {
+            Dim::Fixed(_) => Some(dim.protocol()),
+            Dim::Any(_) => None,
+        };
+        let inputs = signature.inputs.iter();
+        let inner: Option<Vec<Vec<i64>>> =
+            inputs.map(|input| input.dims[skip..].iter().map(fixed).collect()).collect();
+        Self { fixed: inner.map(|inner| known(0, inner)), seen: Mutex::new((1, HashMap::new())) }
+    }
+
+    /// The number of that combination; the only one, without a look-up, where all is fixed.
+    #[must_use]
+    pub fn number(&self, inner: impl FnOnce() -> Vec<Vec<i64>>) -> KnownShape {
+        if let Some(fixed) = &self.fixed {
+            return fixed.clone();
+        }
+        let inner = inner();
+        let (next, seen) = &mut *self.seen.lock();
+        if let Some(known) = seen.get(&inner) {
+            return known.clone();
+        }
+        if seen.len() >= SHAPES_MAX {
+            seen.clear();
+        }
+        let shape = known(*next, inner.clone());
+        *next = next.wrapping_add(1).max(1);
+        seen.insert(inner, shape.clone());
+        shape
+    }
+}
+
+fn known(id: u32, inner: Vec<Vec<i64>>) -> KnownShape {
+    let elements =
+        inner.iter().map(|dims| dims.iter().map(|dim| dim.unsigned_abs()).product::<u64>()).sum();
+    KnownShape { shape: Shape { id: ShapeId(id), elements }, inner: Arc::new(inner) }
+}
+
+/// The versions that take requests, by model. Looked up without a lock; replaced as a whole.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    models: ArcSwap<BTreeMap<String, Model>>,
+}
+
+/// The served versions of a model; a model without any is known but not served.
+pub type Model = BTreeMap<u64, Arc<Served>>;
+
+impl Catalog {
+    /// The version asked for, or the newest.
+    ///
+    /// # Errors
+    /// Triton's sentence for what is not there.
+    pub fn find(&self, model: &str, version: Option<&str>) -> Result<Arc<Served>, Failure> {
+        let models = self.models.load();
+        let unknown =
+            || Failure::NotFound(format!("Request for unknown model: '{model}' is not found"));
+        let versions = models.get(model).ok_or_else(unknown)?;
+        let none = || {
+            Failure::NotFound(format!(
+                "Request for unknown model: '{model}' has no available versions"
+            ))
+        };
+        let (_, newest) = versions.last_key_value().ok_or_else(none)?;
+        let Some(version) = version else { return Ok(Arc::clone(newest)) };
+        let absent = || {
+            Failure::NotFound(format!(
+                "Request for unknown model: '{model}' version {version} is not found"
+            ))
+        };
+        let found = version.parse().ok().and_then(|version: u64| versions.get(&version));
+        found.map(Arc::clone).ok_or_else(absent)
+    }
+
+    /// The served versions of a model, oldest first.
+    #[must_use]
+    pub fn versions(&self, model: &str) -> Vec<Arc<Served>> {
+        self.models
+            .load()
+            .get(model)
+            .map(|versions| versions.values().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// All served versions of all models, by name.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Served>> {
+        self.models.load().values().flat_map(|versions| versions.values().cloned()).collect()
+    }
+
+    /// Puts a version in place; returns the one of the same number that it replaces.
+    pub fn insert(&self, served: Arc<Served>) -> Option<Arc<Served>> {
+        let mut replaced = None;
+        self.models.rcu(|models| {
+            let mut models = BTreeMap::clone(models);
+            let versions = models.entry(served.model.clone()).or_default();
+            replaced = versions.insert(served.version, Arc::clone(&served));
+            models
+        });
+        replaced
+    }
+
+    /// Takes a version away; the model stays known.
+    pub fn remove(&self, model: &str, version: u64) -> Option<Arc<Served>> {
+        let mut removed = None;
+        self.models.rcu(|models| {
+            let mut models = BTreeMap::clone(models);
+            removed = models.get_mut(model).and_then(|versions| versions.remove(&version));
+            models
+        });
+        removed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use models::{DataType, TensorSpec};
+
+    use super::*;
+
+    fn served(version: u64) -> Arc<Served> {
+        let dims = vec![Dim::Any(None), Dim::Any(None)];
+        let input = TensorSpec { name: "x".into(), datatype: DataType::Fp32, dims };
+        let signature = Signature { inputs: vec![input], outputs: Vec::new(), batched: true };
+        let shapes = Shapes::of(&signature);
+        let variant = VariantId(u32::try_from(version).unwrap());
+        let (model, labels) = ("m".to_owned(), Vec::new());
+        Arc::new(Served {
+            model,
+            version,
+            variant,
+            signature,
+            rows_max: 4,
+            slo: None,
+            priority: (1, 1),
+            labels,
+            shapes,
+        })
+    }
+
+    #[test]
+    fn the_newest_version_answers_unless_one_is_named() {
+        let catalog = Catalog::default();
+        catalog.insert(served(9));
+        catalog.insert(served(10));
+        let version = |asked| catalog.find("m", asked).map(|served| served.version);
+        assert_eq!(version(None), Ok(10));
+        assert_eq!(version(Some("9")), Ok(9));
+        let text = |asked| version(asked).unwrap_err().to_string();
+        assert_eq!(text(Some("x")), "Request for unknown model: 'm' version x is not found");
+        catalog.remove("m", 9);
+        catalog.remove("m", 10);
+        assert_eq!(text(None), "Request for unknown model: 'm' has no available versions");
+    }
+
+    #[test]
+    fn equal_shapes_have_equal_numbers_and_others_do_not() {
+        let served = served(1);
+        let number = |length| served.shapes.number(|| vec![vec![length]]).shape;
+        assert_eq!(number(8), number(8));
+        assert_ne!(number(8).id, number(16).id);
+        assert_eq!(number(16).elements, 16);
+    }
+}
