@@ -50,7 +50,6 @@ fn main() {
 }
 
 /// Submit to completion, back to back, and with the worker asleep before each.
-/// Submit to completion, both threads asleep in between.
 fn round_trip(name: &str, model: Box<dyn LoadedModel>, request: &Batch) {
     let (done, completions) = crossbeam::channel::bounded::<Completion>(1);
     let worker = Worker::spawn(
@@ -69,10 +68,6 @@ fn round_trip(name: &str, model: Box<dyn LoadedModel>, request: &Batch) {
         completions.recv().unwrap()
     });
     println!("round trip, {name}, worker asleep: p50 {:?}, p99 {:?}", times[250], times[495]);
-    println!(
-        "round trip, {name}: p50 {:?}, p99 {:?}, min {:?}",
-        times[2500], times[4950], times[0]
-    );
 }
 
 fn efficiency(model: &mut dyn LoadedModel, bare: &mut Session, rows: u32) {
@@ -82,7 +77,6 @@ fn efficiency(model: &mut dyn LoadedModel, bare: &mut Session, rows: u32) {
     let values = row.repeat(rows as usize);
     let (mut ours, mut theirs, mut gather, mut output) = (vec![], vec![], vec![], vec![]);
     for _ in 0..61 {
-    for _ in 0..60 {
         let mut timing = Timing::default();
         ours.push(cpu_time(|| model.run(&request, &mut timing).unwrap()));
         gather.push(timing.input);
@@ -101,13 +95,6 @@ fn efficiency(model: &mut dyn LoadedModel, bare: &mut Session, rows: u32) {
         ours[30],
         theirs[30],
         theirs[30].as_secs_f64() / ours[30].as_secs_f64(),
-    let ratio = |index: usize| theirs[index].as_secs_f64() / ours[index].as_secs_f64();
-    println!(
-        "batch {rows}: ours {:?}, bare {:?}, efficiency {:.3} (median), {:.3} (min); gather {:?}, outputs {:?}",
-        ours[30],
-        theirs[30],
-        ratio(30),
-        ratio(0),
         gather[30],
         output[30]
     );
@@ -134,9 +121,6 @@ fn timed<T>(count: usize, pause: Duration, mut run: impl FnMut() -> T) -> Vec<Du
             if !pause.is_zero() {
                 std::thread::sleep(pause);
             }
-fn sorted<T>(count: usize, mut run: impl FnMut() -> T) -> Vec<Duration> {
-    let mut times: Vec<Duration> = (0..count)
-        .map(|_| {
             let start = Instant::now();
             std::hint::black_box(run());
             start.elapsed()

@@ -36,7 +36,6 @@ pub struct Runtime {
 
 impl Runtime {
     /// The version of the library, `"1.31.1"` (or the text of its build): part of the key of a latency profile.
-    /// The version of the library, `"1.31.1"`: part of the key of a latency profile.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
@@ -81,8 +80,6 @@ fn load_library(library: PathBuf) -> Result<Runtime, LoadError> {
     environment.set_log_level(LogLevel::Warning);
     // The file's name holds the version; failing that, the runtime's account of its own build tells builds apart.
     let version = version_in_name(&library).unwrap_or_else(|| ort::info().to_owned());
-    // "ORT Build Info: git-branch=..., build type=..." has no version; the file's name does, else the API's level.
-    let version = version_in_name(&library).unwrap_or_else(|| format!("1.{}", ort::MINOR_VERSION));
     Ok(Runtime { environment, version, library })
 }
 
