@@ -16,7 +16,11 @@ struct Arrows {
 
 /// The core stays small, so that it stays without IO.
 const ARROWS: [Arrows; 8] = [
-    arrows("models", &[], &["prost", "prost-reflect", "serde", "serde_json", "thiserror", "toml"]),
+    arrows(
+        "models",
+        &[],
+        &["miette", "prost", "prost-reflect", "serde", "serde_json", "thiserror", "toml"],
+    ),
     arrows("batcher", &["models"], &["serde", "thiserror"]),
     arrows("router", &["models", "batcher"], &["rand_pcg", "serde", "thiserror"]),
     shell("gpu", &["models"]),
