@@ -1,1 +1,21 @@
-//! benches
+//! End-to-end measurements of the server: its cost per request, its goodput under overload, models side by side.
+//!
+//! Machines are shared and differ: every figure is a ratio of two things measured in turn within one run.
+
+mod cores;
+mod error;
+mod plot;
+mod process;
+mod raw;
+mod reference;
+mod table;
+mod traffic;
+
+pub use cores::pin;
+pub use error::Error;
+pub use plot::{Curve, plot};
+pub use process::{Launch, Served};
+pub use raw::{Metadata, Raw};
+pub use reference::{Reference, serve_grpc, serve_http};
+pub use table::{Bar, Table, median, verdict};
+pub use traffic::{Traffic, count_failures};

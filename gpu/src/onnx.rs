@@ -35,7 +35,7 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// The version of the library, `"1.31.1"`: part of the key of a latency profile.
+    /// The version of the library, `"1.31.1"` (or the text of its build): part of the key of a latency profile.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
@@ -78,8 +78,8 @@ fn load_library(library: PathBuf) -> Result<Runtime, LoadError> {
     let environment = builder.with_name("punctual").with_telemetry(false).build();
     let environment = environment.map_err(|error| unusable(&error))?;
     environment.set_log_level(LogLevel::Warning);
-    // "ORT Build Info: git-branch=..., build type=..." has no version; the file's name does, else the API's level.
-    let version = version_in_name(&library).unwrap_or_else(|| format!("1.{}", ort::MINOR_VERSION));
+    // The file's name holds the version; failing that, the runtime's account of its own build tells builds apart.
+    let version = version_in_name(&library).unwrap_or_else(|| ort::info().to_owned());
     Ok(Runtime { environment, version, library })
 }
 

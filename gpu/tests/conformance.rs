@@ -113,6 +113,34 @@ fn a_model_without_a_batch_axis_runs_one_request_and_gives_scalars() {
 }
 
 #[test]
+fn a_run_of_two_threads_uses_the_executors_cores() {
+    let Some(runtime) = common::runtime() else { return };
+    let cores = gpu::device::cores().unwrap();
+    let Ok(split) = gpu::partition::split_cores(&cores, 1, 2) else { return };
+    let executor = gpu::OnnxCpu::new(runtime, split[0].clone());
+    assert_eq!(gpu::Executor::kind(&executor).to_string(), "cpu:2");
+    let mut source = common::mlp();
+    source.threads = 2;
+    let mut model = gpu::Executor::load(&executor, &source).unwrap();
+    let pinned = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap().filter_map(Result::ok);
+        let status =
+            tasks.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
+        let alone = format!("Cpus_allowed_list:\t{}\n", split[0][1]);
+        status.filter(|status| status.contains(&alone)).count()
+    };
+    // The runtime's thread pins itself a moment after the load.
+    let seen = (0..10_000).any(|_| {
+        let outputs =
+            run(&mut *model, &batch(&[&[4]], vec![(1, vec![floats(&[1.0; 4])])])).unwrap();
+        assert_eq!(outputs[0].shape, [1, 3]);
+        std::thread::yield_now();
+        pinned() == 1
+    });
+    assert!(seen, "no thread is pinned to core {}", split[0][1]);
+}
+
+#[test]
 fn a_failing_run_says_why_and_the_next_one_works() {
     for Backend { name, executor, .. } in onnx_backends() {
         let mut model = executor.load(&common::lookup()).unwrap();

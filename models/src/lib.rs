@@ -2,16 +2,29 @@
 //!
 //! Plain data with the questions one asks of it. No clock, no IO: parsers take text or bytes, the shells read files.
 
+mod catalog;
+mod config;
 mod datatype;
 mod device;
+mod duration;
 mod id;
+mod onnx;
 mod profile;
+mod settings;
 mod signature;
 mod slo;
 
+pub use catalog::{
+    CatalogError, ModelDescription, ModelFiles, QUEUE_MAX, ROWS_MAX, VersionPolicy, describe,
+    model_filename,
+};
+pub use config::ModelConfig;
 pub use datatype::DataType;
 pub use device::DeviceKind;
+pub use duration::{deserialize_duration, deserialize_duration_option, parse_duration};
 pub use id::{BatchId, ExecutorId, VariantId};
+pub use onnx::read_signature;
 pub use profile::{LatencyProfile, ProfileError, ProfilePoint};
+pub use settings::{BatchingMode, ModelSettings, PadRule};
 pub use signature::{Dim, Signature, TensorSpec};
 pub use slo::Slo;

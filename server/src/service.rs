@@ -1,5 +1,9 @@
 //! What both protocols ask of the server, in plain types: the HTTP and gRPC layers only translate.
 
+use std::collections::BTreeMap;
+
+use prost_reflect::DynamicMessage;
+
 use crate::infer::{InferRequest, InferResponse};
 use crate::status::Failure;
 
@@ -58,6 +62,73 @@ pub struct IndexEntry {
     /// Why it is not ready.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
+}
+
+/// What one version of a model has done since it was loaded: an entry of `GET /v2/models/stats`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ModelStatistics {
+    /// The model's name.
+    pub name: String,
+    /// The version.
+    pub version: String,
+    /// Milliseconds since 1970; 0 for none.
+    pub last_inference: u64,
+    /// Rows of the successful requests.
+    pub inference_count: u64,
+    /// Batches run.
+    pub execution_count: u64,
+    /// By requests.
+    pub inference_stats: InferStatistics,
+    /// By responses of decoupled models, which there are none of.
+    pub response_stats: BTreeMap<String, StatisticDuration>,
+    /// By batches, a row for each size that ran.
+    pub batch_stats: Vec<BatchStatistics>,
+    /// Memory held by the model.
+    pub memory_usage: Vec<MemoryUsage>,
+}
+
+/// Where the time of requests went. The three `compute_*` counts are equal: perf_analyzer stops if they are not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[expect(missing_docs, reason = "Triton's own keys")]
+pub struct InferStatistics {
+    pub success: StatisticDuration,
+    pub fail: StatisticDuration,
+    pub queue: StatisticDuration,
+    pub compute_input: StatisticDuration,
+    pub compute_infer: StatisticDuration,
+    pub compute_output: StatisticDuration,
+    pub cache_hit: StatisticDuration,
+    pub cache_miss: StatisticDuration,
+}
+
+/// How often, and how long in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[expect(missing_docs, reason = "Triton's own keys")]
+pub struct StatisticDuration {
+    pub count: u64,
+    pub ns: u64,
+}
+
+/// Where the time of the batches of one size went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[expect(missing_docs, reason = "Triton's own keys")]
+pub struct BatchStatistics {
+    pub batch_size: u64,
+    pub compute_input: StatisticDuration,
+    pub compute_infer: StatisticDuration,
+    pub compute_output: StatisticDuration,
+}
+
+/// Memory of one kind held by a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct MemoryUsage {
+    /// `CPU`, `GPU`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The device's number.
+    pub id: i64,
+    /// Bytes.
+    pub byte_size: u64,
 }
 
 /// What `load` may override.
@@ -134,6 +205,59 @@ impl Service {
         _version: Option<&str>,
     ) -> Result<ModelMetadata, Failure> {
         Err(Failure::NotFound(format!("Request for unknown model: '{model}' is not found")))
+    }
+
+    /// The configuration of a model with defaults filled in, an `inference.ModelConfig`.
+    ///
+    /// # Errors
+    /// Unknown model or version.
+    pub fn model_config(
+        &self,
+        model: &str,
+        _version: Option<&str>,
+    ) -> Result<DynamicMessage, Failure> {
+        Err(Failure::NotFound(format!("Request for unknown model: '{model}' is not found")))
+    }
+
+    /// The same in Triton's JSON form.
+    ///
+    /// # Errors
+    /// Unknown model or version.
+    pub fn model_config_json(
+        &self,
+        model: &str,
+        _version: Option<&str>,
+    ) -> Result<serde_json::Value, Failure> {
+        Err(Failure::NotFound(format!("Request for unknown model: '{model}' is not found")))
+    }
+
+    /// The measured latency profile of a model, and how good its predictions are.
+    ///
+    /// # Errors
+    /// Unknown model or version.
+    pub fn profile_json(
+        &self,
+        model: &str,
+        _version: Option<&str>,
+    ) -> Result<serde_json::Value, Failure> {
+        Err(Failure::NotFound(format!("Request for unknown model: '{model}' is not found")))
+    }
+
+    /// What a model has done, every version if none is named; every model if none is named.
+    ///
+    /// # Errors
+    /// Unknown model or version.
+    pub fn statistics(
+        &self,
+        model: Option<&str>,
+        _version: Option<&str>,
+    ) -> Result<Vec<ModelStatistics>, Failure> {
+        match model {
+            Some(model) => {
+                Err(Failure::Invalid(format!("requested model '{model}' is not available")))
+            }
+            None => Ok(Vec::new()),
+        }
     }
 
     /// The repository index; only ready models if `ready`.

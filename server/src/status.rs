@@ -52,6 +52,48 @@ pub struct Refusal {
     pub retry_after: Duration,
 }
 
+impl Refusal {
+    /// One line of JSON with `error`, `reason`, `predicted_ms`, `deadline_ms` and `retry_after_ms`: the HTTP body and
+    /// the gRPC metadata. ASCII only, so that it fits a header.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut json =
+            format!("{{\"error\":{},\"reason\":\"{}\"", ascii_json(&self.error), self.reason);
+        let times = [
+            ("predicted_ms", self.predicted),
+            ("deadline_ms", self.deadline),
+            ("retry_after_ms", Some(self.retry_after)),
+        ];
+        for (key, time) in times {
+            let number = time.map_or("null".to_owned(), |time| milliseconds(time).to_string());
+            json += &format!(",\"{key}\":{number}");
+        }
+        json + "}"
+    }
+}
+
+/// Milliseconds with the three digits that matter.
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// A JSON string without bytes that a header could not carry.
+fn ascii_json(text: &str) -> String {
+    let json = serde_json::Value::from(text).to_string();
+    let mut ascii = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character.is_ascii() && character != '\x7f' {
+            ascii.push(character);
+        } else {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                ascii += &format!("\\u{unit:04x}");
+            }
+        }
+    }
+    ascii
+}
+
 impl Failure {
     /// The HTTP status.
     #[must_use]
@@ -77,5 +119,30 @@ impl Failure {
             Self::Cancelled(_) => (400, tonic::Code::Cancelled),
             Self::Internal(_) => (500, tonic::Code::Internal),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_read_as_one_line_of_ascii_json_whatever_the_sentence_holds() {
+        let refusal = Refusal {
+            error: "\"größer\"\n\u{7f}\u{1f600}".into(),
+            reason: "queue_full",
+            predicted: None,
+            deadline: Some(Duration::from_micros(12_345)),
+            retry_after: Duration::from_millis(7),
+        };
+        let json = refusal.to_json();
+        assert!(json.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{json}");
+        let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(read["error"], *refusal.error);
+        assert_eq!(read["reason"], "queue_full");
+        assert!(
+            json.ends_with(r#","predicted_ms":null,"deadline_ms":12.345,"retry_after_ms":7}"#),
+            "{json}"
+        );
     }
 }

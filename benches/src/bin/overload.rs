@@ -1,0 +1,192 @@
+//! Goodput under overload: an open loop at multiples of the capacity, each request with a deadline.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use benches::{Bar, Curve, Error, Launch, Table, Traffic, pin, plot, verdict};
+use clap::Parser;
+use loadgen::client::Load;
+use loadgen::{Arrivals, Mix, Report, parse_duration};
+use models::Slo;
+
+/// Drives one model beyond what it can do and says what its answers are still worth.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(flatten)]
+    launch: Launch,
+    /// The model.
+    #[arg(long, default_value = "gemm_mlp")]
+    model: String,
+    /// Offered load, in multiples of the capacity.
+    #[arg(long, value_delimiter = ',', default_value = "0.5,1,1.5,2,3")]
+    load: Vec<f64>,
+    /// The deadline, in multiples of the time of a lone request.
+    #[arg(long, default_value_t = 6.0)]
+    deadline: f64,
+    /// How requests arrive: constant, poisson, or gamma:CV.
+    #[arg(long, default_value = "poisson")]
+    arrivals: Arrivals,
+    /// How long each load is offered.
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    each: Duration,
+    /// Requests under way while the capacity is measured.
+    #[arg(long, default_value_t = 64)]
+    in_flight: usize,
+    /// Sends over HTTP rather than gRPC.
+    #[arg(long)]
+    http: bool,
+    /// Seeds the send times and the inputs.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Writes overload.csv and overload.svg into this folder.
+    #[arg(long)]
+    plots: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match measure(&Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(4),
+        Err(error) => {
+            eprintln!("bench-overload: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What was offered, in multiples of the capacity, and what came of it.
+struct Point {
+    load: f64,
+    report: Report,
+}
+
+impl Point {
+    fn late_share(&self) -> f64 {
+        self.report.tally.late as f64 / (self.report.tally.answered().max(1)) as f64
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the table is this program's output")]
+fn measure(cli: &Cli) -> Result<bool, Error> {
+    println!("command: {}", std::env::args().collect::<Vec<_>>().join(" "));
+    let served = cli.launch.start(&[&cli.model])?;
+    pin(cli.launch.client())?;
+    let target = if cli.http { served.http() } else { served.grpc() };
+    let free = Traffic::to(target.clone(), Mix::single(&cli.model, None), cli.seed);
+    free.play(Load::Closed(1), cli.each / 10)?;
+    let alone = free.play(Load::Closed(1), cli.each / 4)?.latency.p50_ms;
+    free.play(Load::Closed(cli.in_flight), cli.each / 10)?;
+    let capacity = free.play(Load::Closed(cli.in_flight), cli.each / 2)?.throughput;
+    let deadline = Duration::from_secs_f64(alone * cli.deadline / 1e3);
+    println!(
+        "seed {}, a lone request takes {alone:.3} ms, {capacity:.1} requests/s with {} in flight, deadline {:.3} ms",
+        cli.seed,
+        cli.in_flight,
+        deadline.as_secs_f64() * 1e3
+    );
+    let urgent =
+        Traffic::to(target, Mix::single(&cli.model, Some(Slo { latency: deadline })), cli.seed);
+    let mut points = Vec::new();
+    for load in &cli.load {
+        let due = Load::open(cli.arrivals, load * capacity, cli.each, cli.seed)?;
+        points.push(Point { load: *load, report: urgent.play(due, cli.each)? });
+    }
+    println!("\n{}", table(&points, capacity));
+    if let Some(folder) = &cli.plots {
+        write(folder, &points, capacity)?;
+    }
+    let bars = bars(&points);
+    for (line, _) in &bars {
+        println!("{line}");
+    }
+    Ok(bars.iter().all(|(_, reached)| *reached))
+}
+
+fn best(points: &[Point]) -> f64 {
+    points.iter().map(|point| point.report.goodput).fold(0.0, f64::max)
+}
+
+fn table(points: &[Point], capacity: f64) -> Table {
+    let mut table = Table::new(&[
+        "load",
+        "offered/s",
+        "goodput/s",
+        "of best",
+        "of capacity",
+        "late, of answers",
+        "refused",
+        "errors",
+        "p99 ms",
+        "refusal p99 ms",
+        "client lag p99 ms",
+    ]);
+    for point in points {
+        let Report { tally, goodput, .. } = &point.report;
+        let failed = tally.errors_total() + tally.timeouts + tally.connections_lost;
+        table.push(vec![
+            format!("{:.1}x", point.load),
+            format!("{:.1}", point.report.offered_rate),
+            format!("{goodput:.1}"),
+            format!("{:.3}", goodput / best(points)),
+            format!("{:.3}", goodput / capacity),
+            format!("{:.2} %", 100.0 * point.late_share()),
+            tally.refused_total().to_string(),
+            failed.to_string(),
+            format!("{:.2}", point.report.latency.p99_ms),
+            format!("{:.2}", point.report.refusal_latency.p99_ms),
+            format!("{:.2}", point.report.lag.p99_ms),
+        ]);
+    }
+    table
+}
+
+fn bars(points: &[Point]) -> Vec<(String, bool)> {
+    let best = best(points);
+    let mut bars: Vec<_> = points
+        .iter()
+        .filter(|point| point.load >= 2.0)
+        .map(|point| {
+            let what = format!("goodput at {}x, of the best", point.load);
+            verdict(&what, point.report.goodput / best, Bar::AtLeast(0.95))
+        })
+        .collect();
+    let most = |of: fn(&Point) -> f64| points.iter().map(of).fold(0.0, f64::max);
+    bars.push(verdict("late, of answers, at worst", most(Point::late_share), Bar::AtMost(0.005)));
+    let refusal = most(|point| point.report.refusal_latency.p99_ms);
+    bars.push(verdict("refusal latency p99 at worst, ms", refusal, Bar::AtMost(5.0)));
+    bars
+}
+
+fn write(folder: &std::path::Path, points: &[Point], capacity: f64) -> Result<(), Error> {
+    let mut csv =
+        "load,offered_per_s,goodput_per_s,late_share,refused,latency_p99_ms,refusal_p99_ms\n"
+            .to_owned();
+    for Point { load, report } in points {
+        let late = report.tally.late as f64 / report.tally.answered().max(1) as f64;
+        csv += &format!(
+            "{load},{:.2},{:.2},{late:.5},{},{:.3},{:.3}\n",
+            report.offered_rate,
+            report.goodput,
+            report.tally.refused_total(),
+            report.latency.p99_ms,
+            report.refusal_latency.p99_ms
+        );
+    }
+    let line = |name: &str, y: fn(&Point, f64) -> f64| Curve {
+        name: name.to_owned(),
+        points: points.iter().map(|point| (point.load, y(point, capacity))).collect(),
+    };
+    let curves = [
+        line("in time", |point, capacity| point.report.goodput / capacity),
+        line("answered", |point, capacity| point.report.throughput / capacity),
+    ];
+    let svg =
+        plot("Goodput under overload", "offered load / capacity", "answers / capacity", &curves);
+    std::fs::create_dir_all(folder).map_err(Error::system(folder.display().to_string()))?;
+    for (name, text) in [("overload.csv", csv), ("overload.svg", svg)] {
+        let path = folder.join(name);
+        std::fs::write(&path, text).map_err(Error::system(path.display().to_string()))?;
+    }
+    Ok(())
+}

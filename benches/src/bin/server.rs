@@ -1,0 +1,199 @@
+//! What the server costs per request, beside bare echo servers, and how near its batches come to raw ONNX Runtime.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use benches::{
+    Bar, Error, Launch, Metadata, Raw, Reference, Served, Table, Traffic, count_failures, median,
+    pin, serve_grpc, serve_http, verdict,
+};
+use clap::{Parser, Subcommand};
+use loadgen::client::{Load, Target};
+use loadgen::{Mix, parse_duration};
+
+/// Measures the server pinned to one core and the load generator to the other, in several rounds of turns.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    reference: Option<ReferenceServer>,
+    #[command(flatten)]
+    launch: Launch,
+    /// The model that costs next to nothing.
+    #[arg(long, default_value = "digits_mlp_128")]
+    tiny: String,
+    /// The model that gains by batches.
+    #[arg(long, default_value = "gemm_mlp")]
+    gemm: String,
+    /// Requests under way at all times.
+    #[arg(long, default_value_t = 64)]
+    in_flight: usize,
+    /// Rounds, in each of which everything is measured once.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How long each thing is measured in a round.
+    #[arg(long, default_value = "3s", value_parser = parse_duration)]
+    each: Duration,
+    /// Batches that raw ONNX Runtime is tried with.
+    #[arg(long, value_delimiter = ',', default_value = "1,4,8,16,32,64")]
+    batches: Vec<u32>,
+    /// Seeds the inputs.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Debug, Subcommand)]
+enum ReferenceServer {
+    #[command(hide = true)]
+    ReferenceHttp(PortsFile),
+    #[command(hide = true)]
+    ReferenceGrpc(PortsFile),
+}
+
+#[derive(Debug, clap::Args)]
+struct PortsFile {
+    #[arg(long)]
+    ports_file: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.reference {
+        Some(ReferenceServer::ReferenceHttp(to)) => serve_http(&to.ports_file).map(|()| true),
+        Some(ReferenceServer::ReferenceGrpc(to)) => serve_grpc(&to.ports_file).map(|()| true),
+        None => measure(&cli),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(4),
+        Err(error) => {
+            eprintln!("bench-server: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the tables are this program's output")]
+fn measure(cli: &Cli) -> Result<bool, Error> {
+    println!("command: {}", std::env::args().collect::<Vec<_>>().join(" "));
+    println!(
+        "seed {}, {} rounds of {:?} each, {} in flight",
+        cli.seed, cli.rounds, cli.each, cli.in_flight
+    );
+    let (table, mut bars) = cost_per_request(cli)?;
+    println!("\nServer CPU per request, {}:\n{table}", cli.tiny);
+    let (table, efficiency) = batch_efficiency(cli)?;
+    println!("Batches, {}:\n{table}", cli.gemm);
+    bars.push(verdict("batch efficiency, of raw ONNX Runtime", efficiency, Bar::AtLeast(0.92)));
+    for (line, _) in &bars {
+        println!("{line}");
+    }
+    Ok(bars.iter().all(|(_, reached)| *reached))
+}
+
+/// One server under the same load, round by round.
+struct Measured {
+    name: &'static str,
+    served: Served,
+    traffic: Traffic,
+    cpu_us: Vec<f64>,
+    rates: Vec<f64>,
+}
+
+impl Measured {
+    fn new(
+        name: &'static str,
+        served: Served,
+        traffic: &Traffic,
+        side: fn(&Served) -> Target,
+    ) -> Self {
+        let traffic = traffic.at(side(&served));
+        Self { name, served, traffic, cpu_us: Vec::new(), rates: Vec::new() }
+    }
+
+    fn round(&mut self, cli: &Cli) -> Result<(), Error> {
+        let (report, each) = self.traffic.cost(&self.served, cli.in_flight, cli.each)?;
+        if let Some(failures) = count_failures(&report) {
+            return Err(Error::Server(format!("{}: {failures}", self.name)));
+        }
+        self.cpu_us.push(each.as_secs_f64() * 1e6);
+        self.rates.push(report.throughput);
+        Ok(())
+    }
+
+    fn cpu_least_us(&self) -> f64 {
+        self.cpu_us.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+}
+
+/// The CPU time per request over both protocols: ours and the references'.
+fn cost_per_request(cli: &Cli) -> Result<(Table, Vec<(String, bool)>), Error> {
+    let core = cli.launch.server();
+    let start = || cli.launch.start(&[&cli.tiny]);
+    let ours = start()?;
+    let mut traffic = Traffic::to(ours.http(), Mix::single(&cli.tiny, None), cli.seed);
+    traffic.inputs = vec![(cli.tiny.clone(), Metadata::of(&ours.http(), &cli.tiny)?.inputs)];
+    let mut all = [
+        Measured::new("punctual gRPC", ours, &traffic, Served::grpc),
+        Measured::new("tonic echo", Reference::Grpc.start(core)?, &traffic, Served::grpc),
+        Measured::new("punctual HTTP", start()?, &traffic, Served::http),
+        Measured::new("hyper echo", Reference::Http.start(core)?, &traffic, Served::http),
+    ];
+    pin(cli.launch.client())?;
+    for _ in 0..cli.rounds {
+        for measured in &mut all {
+            measured.round(cli)?;
+        }
+    }
+    let mut table =
+        Table::new(&["server", "CPU us/request, least", "median", "requests/s, median"]);
+    for measured in &all {
+        let cells = [measured.cpu_least_us(), median(&measured.cpu_us), median(&measured.rates)];
+        let cells = cells.map(|value| format!("{value:.1}"));
+        table.push(std::iter::once(measured.name.to_owned()).chain(cells).collect());
+    }
+    let [grpc, tonic, http, hyper] = all.each_ref().map(Measured::cpu_least_us);
+    let bars = vec![
+        verdict("gRPC CPU us per request", grpc, Bar::AtMost(45.0)),
+        verdict("gRPC CPU, of a tonic echo's", grpc / tonic, Bar::AtMost(1.6)),
+        verdict("HTTP CPU us per request", http, Bar::AtMost(32.0)),
+        verdict("HTTP CPU, of a hyper echo's", http / hyper, Bar::AtMost(1.7)),
+    ];
+    Ok((table, bars))
+}
+
+/// Rows per second through the server over rows per second at the best batch without it: the median of the rounds.
+fn batch_efficiency(cli: &Cli) -> Result<(Table, f64), Error> {
+    let served = cli.launch.start(&[&cli.gemm])?;
+    let metadata = Metadata::of(&served.http(), &cli.gemm)?;
+    let largest = cli.batches.iter().copied().max().unwrap_or(1);
+    let core = cli.launch.server_core;
+    pin(cli.launch.server())?;
+    let mut raw = Raw::load(&cli.launch.repository, &cli.gemm, &metadata, largest, core)?;
+    let traffic = Traffic::to(served.grpc(), Mix::single(&cli.gemm, None), cli.seed);
+    let mut table = Table::new(&["round", "raw rows/s", "at batch", "served rows/s", "ratio"]);
+    let mut ratios = Vec::new();
+    for round in 1..=cli.rounds {
+        pin(cli.launch.server())?;
+        let mut best = (0.0, 0);
+        for rows in &cli.batches {
+            let found = raw.rows_per_second(*rows, cli.each / 4)?;
+            if found > best.0 {
+                best = (found, *rows);
+            }
+        }
+        pin(cli.launch.client())?;
+        traffic.play(Load::Closed(cli.in_flight), cli.each / 3)?;
+        let report = traffic.play(Load::Closed(cli.in_flight), cli.each)?;
+        if let Some(failures) = count_failures(&report) {
+            return Err(Error::Server(failures));
+        }
+        let ratio = report.throughput / best.0;
+        ratios.push(ratio);
+        let cells =
+            [format!("{:.1}", best.0), best.1.to_string(), format!("{:.1}", report.throughput)];
+        let row = std::iter::once(round.to_string()).chain(cells);
+        table.push(row.chain([format!("{ratio:.3}")]).collect());
+    }
+    Ok((table, median(&ratios)))
+}

@@ -1,0 +1,84 @@
+//! Load as the benches send it: a warm-up that is thrown away, then the run that counts.
+
+use std::time::Duration;
+
+use loadgen::client::{InputMetadata, Load, Plan, Target};
+use loadgen::{Mix, Report};
+
+use crate::{Error, Served};
+
+/// Requests to one server.
+#[derive(Clone, Debug)]
+pub struct Traffic {
+    /// The server's HTTP or gRPC side.
+    pub target: Target,
+    /// Which models are asked for.
+    pub mix: Mix,
+    /// Inputs of models where the server has no metadata.
+    pub inputs: Vec<(String, Vec<InputMetadata>)>,
+    /// Seeds send times and inputs.
+    pub seed: u64,
+}
+
+impl Traffic {
+    /// Requests to one model, whose inputs the server is asked for.
+    #[must_use]
+    pub fn to(target: Target, mix: Mix, seed: u64) -> Self {
+        Self { target, mix, inputs: Vec::new(), seed }
+    }
+
+    /// The same requests to another server.
+    #[must_use]
+    pub fn at(&self, target: Target) -> Self {
+        Self { target, ..self.clone() }
+    }
+
+    /// The whole run, for what [`Self::play`] does not say.
+    #[must_use]
+    pub fn plan(&self, load: Load, duration: Duration) -> Plan {
+        let mut plan = Plan::new(self.target.clone(), self.mix.clone(), load, duration);
+        plan.inputs = self.inputs.iter().cloned().collect();
+        plan.seed = self.seed;
+        plan
+    }
+
+    /// Plays a load and sums it up.
+    ///
+    /// # Errors
+    /// The run cannot start.
+    pub fn play(&self, load: Load, duration: Duration) -> Result<Report, Error> {
+        let plan = self.plan(load, duration);
+        let names: Vec<&str> = plan.mix.shares().iter().map(|share| share.model.as_str()).collect();
+        Ok(Report::of(&plan.run()?.records, &names, duration))
+    }
+
+    /// Keeps `in_flight` requests under way and returns the report with the server's CPU time for each answer.
+    ///
+    /// # Errors
+    /// The run cannot start, or the server has ended.
+    pub fn cost(
+        &self,
+        served: &Served,
+        in_flight: usize,
+        duration: Duration,
+    ) -> Result<(Report, Duration), Error> {
+        self.play(Load::Closed(in_flight), duration / 5)?;
+        let before = served.cpu()?;
+        let report = self.play(Load::Closed(in_flight), duration)?;
+        let answers = u32::try_from(report.tally.requests.max(1)).unwrap_or(u32::MAX);
+        let each = (served.cpu()? - before) / answers;
+        Ok((report, each))
+    }
+}
+
+/// Says how many requests of a report ended otherwise than with an answer, where a bench expects only answers.
+#[must_use]
+pub fn count_failures(report: &Report) -> Option<String> {
+    let failures = report.tally.requests - report.tally.answered();
+    (failures > 0).then(|| {
+        format!(
+            "{failures} of {} requests had no answer: {:?}",
+            report.tally.requests, report.tally
+        )
+    })
+}

@@ -1,0 +1,74 @@
+//! Where the server is: parsed once, from the URL on the command line.
+
+use std::str::FromStr;
+
+use hyper::Uri;
+
+use crate::Error;
+
+/// Which of the two protocols is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1 with binary tensors.
+    Http,
+    /// gRPC without TLS.
+    Grpc,
+}
+
+/// A server's address, protocol and base path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// HTTP or gRPC.
+    pub protocol: Protocol,
+    /// Host and port, as `connect` takes it.
+    pub address: String,
+    /// What stands before `/v2`, without a slash at its end; empty over gRPC.
+    pub base: String,
+}
+
+impl FromStr for Target {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = || Error::Url(text.to_owned());
+        let uri: Uri = text.parse().map_err(|_| wrong())?;
+        let protocol = match uri.scheme_str() {
+            Some("http") => Protocol::Http,
+            Some("grpc") => Protocol::Grpc,
+            Some(_) | None => return Err(wrong()),
+        };
+        let (Some(host), Some(port)) = (uri.host(), uri.port_u16()) else { return Err(wrong()) };
+        let base = uri.path().trim_end_matches('/').to_owned();
+        if uri.query().is_some() || (protocol == Protocol::Grpc && !base.is_empty()) {
+            return Err(wrong());
+        }
+        Ok(Self { protocol, address: format!("{host}:{port}"), base })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_protocol_address_and_base() {
+        let target = |protocol, address: &str, base: &str| {
+            Ok(Target { protocol, address: address.into(), base: base.into() })
+        };
+        assert_eq!("http://localhost:8000".parse(), target(Protocol::Http, "localhost:8000", ""));
+        assert_eq!(
+            "http://[::1]:80/proxy/a/".parse(),
+            target(Protocol::Http, "[::1]:80", "/proxy/a")
+        );
+        assert_eq!("grpc://10.0.0.1:8001".parse(), target(Protocol::Grpc, "10.0.0.1:8001", ""));
+    }
+
+    #[test]
+    fn other_urls_are_refused() {
+        for wrong in
+            ["", "localhost:8000", "https://a:1", "http://a", "grpc://a:1/b", "http://a:1/?q=1"]
+        {
+            assert_eq!(wrong.parse::<Target>(), Err(Error::Url(wrong.into())), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Inputs made from a model's metadata: any values that a model can run on.
+
+use std::collections::BTreeMap;
+
+use models::DataType;
+use rand::{Rng, RngExt};
+use serde::Deserialize;
+
+use super::Plan;
+use crate::Error;
+
+/// An input (or output) as the metadata of either protocol describes it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct InputMetadata {
+    /// Its name.
+    pub name: String,
+    /// The protocol's name of its type.
+    pub datatype: String,
+    /// Its shape, -1 where an axis varies.
+    pub shape: Vec<i64>,
+}
+
+/// An input with its elements, little-endian and row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Tensor {
+    pub(super) name: String,
+    pub(super) datatype: DataType,
+    pub(super) shape: Vec<i64>,
+    pub(super) raw: Vec<u8>,
+}
+
+/// Makes all inputs of a model. Floating-point elements lie within 0 and 1; integers are 1 and strings `a`, which token
+/// ids, masks and lengths can all be.
+pub(super) fn tensors(
+    model: &str,
+    inputs: &[InputMetadata],
+    plan: &Plan,
+    rng: &mut impl Rng,
+) -> Result<Vec<Tensor>, Error> {
+    let tensor = |input: &InputMetadata| {
+        let wrong = |problem: String| Error::Input {
+            model: model.to_owned(),
+            input: input.name.clone(),
+            problem,
+        };
+        let datatype = DataType::from_name(&input.datatype)
+            .ok_or_else(|| wrong(format!("has the unknown type '{}'", input.datatype)))?;
+        let shape = shape(input, plan.rows, &plan.shapes).map_err(wrong)?;
+        let elements = usize::try_from(shape.iter().product::<i64>()).expect("no axis is negative");
+        let mut raw = Vec::with_capacity(elements * datatype.size().unwrap_or(5));
+        for _ in 0..elements {
+            push(&mut raw, datatype, rng);
+        }
+        Ok(Tensor { name: input.name.clone(), datatype, shape, raw })
+    };
+    inputs.iter().map(tensor).collect()
+}
+
+fn shape(
+    input: &InputMetadata,
+    rows: u64,
+    shapes: &BTreeMap<String, Vec<i64>>,
+) -> Result<Vec<i64>, String> {
+    if let Some(shape) = shapes.get(&input.name) {
+        return Ok(shape.clone());
+    }
+    let rows = i64::try_from(rows).map_err(|_| "cannot have that many rows".to_owned())?;
+    let mut shape = input.shape.clone();
+    match shape.first_mut() {
+        Some(first) if *first == -1 => *first = rows,
+        Some(first) if rows != 1 && *first != rows => {
+            return Err(format!("has the fixed shape {:?}: leave --rows at 1", input.shape));
+        }
+        Some(_) | None => {}
+    }
+    if shape.iter().any(|axis| *axis < 0) {
+        return Err(format!(
+            "has the shape {:?}: give it with --shape {}:1,...",
+            input.shape, input.name
+        ));
+    }
+    Ok(shape)
+}
+
+fn push(raw: &mut Vec<u8>, datatype: DataType, rng: &mut impl Rng) {
+    match datatype {
+        DataType::Bool | DataType::Uint8 | DataType::Int8 => raw.push(1),
+        DataType::Uint16 | DataType::Int16 => raw.extend(1u16.to_le_bytes()),
+        DataType::Uint32 | DataType::Int32 => raw.extend(1u32.to_le_bytes()),
+        DataType::Uint64 | DataType::Int64 => raw.extend(1u64.to_le_bytes()),
+        // One half in either format.
+        DataType::Fp16 => raw.extend(0x3800u16.to_le_bytes()),
+        DataType::Bf16 => raw.extend(0x3f00u16.to_le_bytes()),
+        DataType::Fp32 => raw.extend(rng.random::<f32>().to_le_bytes()),
+        DataType::Fp64 => raw.extend(rng.random::<f64>().to_le_bytes()),
+        DataType::Bytes => raw.extend([1, 0, 0, 0, b'a']),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(shape: &[i64]) -> InputMetadata {
+        InputMetadata { name: "x".into(), datatype: "FP32".into(), shape: shape.to_vec() }
+    }
+
+    #[test]
+    fn the_first_axis_takes_the_rows_and_the_rest_must_be_known() {
+        let none = BTreeMap::new();
+        assert_eq!(shape(&input(&[-1, 64]), 4, &none), Ok(vec![4, 64]));
+        assert_eq!(shape(&input(&[1, 64]), 1, &none), Ok(vec![1, 64]));
+        assert_eq!(shape(&input(&[]), 1, &none), Ok(vec![]));
+        assert!(shape(&input(&[1, 64]), 2, &none).is_err());
+        assert!(shape(&input(&[-1, -1]), 1, &none).unwrap_err().contains("--shape x:"));
+        let shapes = BTreeMap::from([("x".to_owned(), vec![1, 16])]);
+        assert_eq!(shape(&input(&[-1, -1]), 1, &shapes), Ok(vec![1, 16]));
+    }
+
+    #[test]
+    fn an_element_has_the_size_of_its_type() {
+        let mut rng = rand_pcg::Pcg64Mcg::new(1);
+        for datatype in DataType::ALL {
+            let mut raw = Vec::new();
+            push(&mut raw, datatype, &mut rng);
+            assert_eq!(raw.len(), datatype.size().unwrap_or(5), "{datatype}");
+        }
+    }
+}

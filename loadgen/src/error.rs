@@ -1,0 +1,55 @@
+//! Why a workload cannot be made or a run cannot start.
+
+/// What is wrong with a workload or its target; each text says what was given and what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// An arrival process that is not known.
+    #[error("unknown arrivals '{0}': allowed are constant, poisson and gamma:CV with CV above 0")]
+    Arrivals(String),
+    /// A rate that is not a positive number.
+    #[error("the rate must be a positive number of requests per second, not {0}")]
+    Rate(String),
+    /// A line of a trace that cannot be read.
+    #[error("line {line} of the trace: {problem}")]
+    Trace {
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Shares that cannot be drawn from.
+    #[error("the mix {0}")]
+    Mix(String),
+    /// A URL that names no server.
+    #[error("cannot use the URL '{0}': write http://HOST:PORT or grpc://HOST:PORT")]
+    Url(String),
+    /// The server could not be reached.
+    #[error("cannot reach {address}: {reason}")]
+    Unreachable {
+        /// Host and port.
+        address: String,
+        /// The system's own words.
+        reason: String,
+    },
+    /// The server answered a request for metadata, or the first request, with an error.
+    #[error("the server answered {what} with {status}")]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// Status and text.
+        status: String,
+    },
+    /// An input whose tensor cannot be made from the metadata alone.
+    #[error("input '{input}' of '{model}' {problem}")]
+    Input {
+        /// The model.
+        model: String,
+        /// The input.
+        input: String,
+        /// What is not known, and how to say it.
+        problem: String,
+    },
+    /// The client's own machinery failed to start.
+    #[error("cannot start the client: {0}")]
+    Start(String),
+}

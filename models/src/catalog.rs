@@ -1,0 +1,447 @@
+//! Merges a model file, config.pbtxt and punctual.toml into one description, completing what they leave out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::config::{DynamicBatching, Fields, InputFields, OutputFields, type_number};
+use crate::onnx::read_signature;
+use crate::{BatchingMode, Dim, ModelConfig, ModelSettings, PadRule, Signature, Slo, TensorSpec};
+
+/// Rows of a request, and of a batch before it is measured, where nobody says: a power of two at which every model of
+/// the example repository has stopped gaining.
+pub const ROWS_MAX: u32 = 32;
+
+/// Waiting requests of a model where nobody says.
+pub const QUEUE_MAX: usize = 1000;
+
+/// What is wrong with a model's files.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogError {
+    /// config.pbtxt cannot be read.
+    #[error("{file}:{line}: {reason}")]
+    Config {
+        /// Which file.
+        file: String,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong, and what is allowed.
+        reason: String,
+    },
+    /// punctual.toml cannot be read.
+    #[error("{file}:{line}: {reason}")]
+    Settings {
+        /// Which file.
+        file: String,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong, and what is allowed.
+        reason: String,
+    },
+    /// The model file cannot be read.
+    #[error("{file}: {reason}")]
+    Onnx {
+        /// Which file.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The files do not fit each other.
+    #[error("{file}: {reason}")]
+    Mismatch {
+        /// The file to change.
+        file: String,
+        /// What does not fit.
+        reason: String,
+    },
+}
+
+/// The files of a model version, read by the shell.
+#[derive(Clone, Copy, Debug)]
+pub struct ModelFiles<'a> {
+    /// The folder's name, which is the model's.
+    pub model: &'a str,
+    /// The model file: its path for messages, and its bytes.
+    pub onnx: (&'a str, &'a [u8]),
+    /// config.pbtxt: its path for messages, and what it says.
+    pub config: Option<(&'a str, &'a ModelConfig)>,
+    /// punctual.toml: its path for messages, and what it says.
+    pub settings: Option<(&'a str, &'a ModelSettings)>,
+    /// Label files by name.
+    pub labels: &'a BTreeMap<String, String>,
+}
+
+/// All that is known of a model version before it is loaded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelDescription {
+    /// The model's name.
+    pub name: String,
+    /// Its inputs and outputs.
+    pub signature: Signature,
+    /// The most rows of a request; 1 where there is no batch axis.
+    pub rows_max: u32,
+    /// The most rows run together that the operator allows.
+    pub batch_max: u32,
+    /// Whether requests may share a run.
+    pub batching: BatchingMode,
+    /// What clients want that state no deadline.
+    pub slo: Option<Slo>,
+    /// The priority level of requests that name none.
+    pub priority: u32,
+    /// How many levels there are.
+    pub priority_levels: u32,
+    /// The most requests that wait.
+    pub queue_max: usize,
+    /// The batching policy asked for; `None` for the server's.
+    pub policy: Option<String>,
+    /// Batch sizes to stop at.
+    pub preferred: Vec<u32>,
+    /// How long the oldest request may wait for others.
+    pub delay: Duration,
+    /// CPU threads of one run; `None` for the cores of its executor.
+    pub threads: Option<u32>,
+    /// On how many executors it is loaded; `None` for all.
+    pub executors: Option<u32>,
+    /// By output: the names of its classes.
+    pub labels: Vec<Vec<String>>,
+    /// By input position.
+    pub pads: Vec<(usize, PadRule)>,
+    /// The completed configuration, as clients see it.
+    pub config: ModelConfig,
+    /// Sentences for the operator.
+    pub warnings: Vec<String>,
+}
+
+/// Which versions of a model are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VersionPolicy {
+    /// The newest so many.
+    Latest(usize),
+    /// Every one.
+    All,
+    /// These.
+    Specific(Vec<u64>),
+}
+
+impl VersionPolicy {
+    /// The choice of a configuration: the newest one where it says nothing, as in Triton.
+    #[must_use]
+    pub fn of(config: &ModelConfig) -> Self {
+        let choice = config.fields().version_policy.unwrap_or_default();
+        if choice.all.is_some() {
+            return Self::All;
+        }
+        if let Some(specific) = choice.specific {
+            return Self::Specific(
+                specific
+                    .versions
+                    .into_iter()
+                    .filter_map(|version| version.try_into().ok())
+                    .collect(),
+            );
+        }
+        Self::Latest(choice.latest.map_or(1, |latest| latest.num_versions.max(1) as usize))
+    }
+
+    /// The versions served of those that are there, oldest first.
+    #[must_use]
+    pub fn choose(&self, there: &[u64]) -> Vec<u64> {
+        let mut chosen = there.to_vec();
+        chosen.sort_unstable();
+        match self {
+            Self::All => {}
+            Self::Latest(count) => drop(chosen.drain(..chosen.len().saturating_sub(*count))),
+            Self::Specific(versions) => chosen.retain(|version| versions.contains(version)),
+        }
+        chosen
+    }
+}
+
+/// The model file's name that a configuration asks for.
+#[must_use]
+pub fn model_filename(config: Option<&ModelConfig>) -> String {
+    let named = config.map(|config| config.fields().default_model_filename);
+    named.filter(|name| !name.is_empty()).unwrap_or_else(|| "model.onnx".into())
+}
+
+/// Merges and checks the files of a model version.
+///
+/// # Errors
+/// Names the file and what does not fit.
+pub fn describe(files: ModelFiles<'_>) -> Result<ModelDescription, CatalogError> {
+    let signature = read_signature(files.onnx.0, files.onnx.1)?;
+    let nothing = ModelSettings::default();
+    let (settings_file, settings) = files.settings.unwrap_or(("punctual.toml", &nothing));
+    let given = files.config.map(|(_, config)| config.clone()).unwrap_or_default();
+    let fields = given.fields();
+    if let Some((file, _)) = files.config {
+        let wrong = |reason| CatalogError::Mismatch { file: file.to_owned(), reason };
+        check_kind(&fields, files.model).map_err(wrong)?;
+        check_tensors(&fields, &signature).map_err(wrong)?;
+    }
+    let rows_max = rows_max(&fields, files.config.is_some(), settings, &signature);
+    let dynamic = fields.dynamic_batching.clone().unwrap_or_default();
+    let queue = dynamic.default_queue_policy.clone().unwrap_or_default();
+    let micros = |micros: u64| (micros > 0).then(|| Duration::from_micros(micros));
+    let (priority, priority_levels) = priorities(settings, &dynamic);
+    let wants_batches = fields.dynamic_batching.is_some() || files.config.is_none();
+    let batching = match settings.batching {
+        BatchingMode::Auto if !wants_batches && settings.batch_max.is_none() => BatchingMode::Never,
+        mode @ (BatchingMode::Auto | BatchingMode::Always | BatchingMode::Never) => mode,
+    };
+    let threads = fields
+        .parameters
+        .get("intra_op_thread_count")
+        .and_then(|value| value.string_value.parse().ok());
+    let group: i32 = fields.instance_group.iter().map(|group| group.count.max(1)).sum();
+    Ok(ModelDescription {
+        name: files.model.to_owned(),
+        rows_max,
+        batch_max: if signature.batched {
+            settings.batch_max.unwrap_or(rows_max).min(rows_max)
+        } else {
+            1
+        },
+        batching,
+        slo: settings
+            .slo
+            .or_else(|| micros(queue.default_timeout_microseconds))
+            .map(|latency| Slo { latency }),
+        priority,
+        priority_levels,
+        queue_max: settings
+            .queue_max
+            .or((queue.max_queue_size > 0).then_some(queue.max_queue_size as usize))
+            .unwrap_or(QUEUE_MAX),
+        policy: settings.policy.clone(),
+        preferred: dynamic
+            .preferred_batch_size
+            .iter()
+            .filter_map(|&size| u32::try_from(size).ok())
+            .collect(),
+        delay: Duration::from_micros(dynamic.max_queue_delay_microseconds),
+        threads: settings.threads.or(threads).filter(|&threads| threads > 0),
+        executors: settings
+            .executors
+            .or_else(|| u32::try_from(group).ok())
+            .filter(|&count| count > 0),
+        labels: labels(&fields, &signature, files.labels).map_err(|reason| {
+            CatalogError::Mismatch {
+                file: files.config.map_or("config.pbtxt", |(file, _)| file).to_owned(),
+                reason,
+            }
+        })?,
+        pads: pads(settings, &signature)
+            .map_err(|reason| CatalogError::Mismatch { file: settings_file.to_owned(), reason })?,
+        warnings: warnings(files.config),
+        config: complete(&given, &fields, files.model, rows_max, &signature),
+        signature,
+    })
+}
+
+/// The default level and the number of levels.
+fn priorities(settings: &ModelSettings, dynamic: &DynamicBatching) -> (u32, u32) {
+    let levels = settings.priority_levels.or_else(|| to_u32(dynamic.priority_levels)).unwrap_or(1);
+    let priority = settings.priority.or_else(|| to_u32(dynamic.default_priority_level));
+    let priority = priority.unwrap_or(levels.div_ceil(2));
+    (priority, levels.max(priority))
+}
+
+fn to_u32(value: u64) -> Option<u32> {
+    u32::try_from(value).ok().filter(|&value| value > 0)
+}
+
+fn check_kind(fields: &Fields, model: &str) -> Result<(), String> {
+    if !fields.name.is_empty() && fields.name != model {
+        return Err(format!("`name` is {:?}, but the model's folder is {model:?}", fields.name));
+    }
+    let kind = (fields.platform.as_str(), fields.backend.as_str());
+    if !matches!(kind, ("" | "onnxruntime_onnx", "" | "onnxruntime")) {
+        return Err(format!(
+            "platform {:?} and backend {:?} are not served; allowed are \"onnxruntime_onnx\" and \"onnxruntime\"",
+            kind.0, kind.1
+        ));
+    }
+    if fields.ensemble.is_some() || fields.sequence_batching.is_some() {
+        return Err("`ensemble_scheduling` and `sequence_batching` are not served; carry state as plain tensors".into());
+    }
+    if fields.transaction.as_ref().is_some_and(|transaction| transaction.decoupled) {
+        return Err("`model_transaction_policy.decoupled` is not served: each request gets exactly one answer".into());
+    }
+    Ok(())
+}
+
+fn check_tensors(fields: &Fields, signature: &Signature) -> Result<(), String> {
+    let batched = fields.max_batch_size > 0;
+    if batched && !signature.batched {
+        return Err("`max_batch_size` is above 0, but the model has no batch axis: the first axis does not vary in every input and output; set it to 0".into());
+    }
+    for input in &fields.input {
+        let (_, spec) = signature
+            .input(&input.name)
+            .ok_or_else(|| unknown("input", &input.name, &signature.inputs))?;
+        check_tensor(spec, input.data_type, &input.dims, batched)?;
+    }
+    for output in &fields.output {
+        let (_, spec) = signature
+            .output(&output.name)
+            .ok_or_else(|| unknown("output", &output.name, &signature.outputs))?;
+        check_tensor(spec, output.data_type, &output.dims, batched)?;
+    }
+    Ok(())
+}
+
+fn unknown(kind: &str, name: &str, specs: &[TensorSpec]) -> String {
+    let names: Vec<_> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    format!("the model has no {kind} {name:?}; it has {}", names.join(", "))
+}
+
+fn check_tensor(
+    spec: &TensorSpec,
+    data_type: i32,
+    dims: &[i64],
+    batched: bool,
+) -> Result<(), String> {
+    let name = &spec.name;
+    if data_type != 0 && data_type != type_number(spec.datatype) {
+        return Err(format!(
+            "`data_type` of {name:?} must be {}, as in the model",
+            spec.datatype.config_name()
+        ));
+    }
+    let inner: Vec<i64> = spec.dims[usize::from(batched)..].iter().map(Dim::protocol).collect();
+    let fits = inner.len() == dims.len()
+        && inner
+            .iter()
+            .zip(dims)
+            .all(|(&model, &config)| model == config || model < 0 || config < 0);
+    if !dims.is_empty() && !fits {
+        return Err(format!(
+            "`dims` of {name:?} are {dims:?}, but the model has {inner:?}{}",
+            if batched { " after its batch axis" } else { "" }
+        ));
+    }
+    Ok(())
+}
+
+/// The most rows of a request: the configuration's word, else ours.
+fn rows_max(
+    fields: &Fields,
+    configured: bool,
+    settings: &ModelSettings,
+    signature: &Signature,
+) -> u32 {
+    if !signature.batched {
+        return 1;
+    }
+    match u32::try_from(fields.max_batch_size).unwrap_or(0) {
+        0 if configured && !fields.input.is_empty() => 1,
+        0 => settings.batch_max.unwrap_or(ROWS_MAX).max(1),
+        rows => rows,
+    }
+}
+
+fn labels(
+    fields: &Fields,
+    signature: &Signature,
+    files: &BTreeMap<String, String>,
+) -> Result<Vec<Vec<String>>, String> {
+    let mut labels = vec![Vec::new(); signature.outputs.len()];
+    for output in fields.output.iter().filter(|output| !output.label_filename.is_empty()) {
+        let file = &output.label_filename;
+        let text = files
+            .get(file)
+            .ok_or_else(|| format!("the label file {file:?} is not in the model's folder"))?;
+        let (index, _) = signature
+            .output(&output.name)
+            .ok_or_else(|| unknown("output", &output.name, &signature.outputs))?;
+        labels[index] = text.lines().map(str::to_owned).collect();
+    }
+    Ok(labels)
+}
+
+fn pads(settings: &ModelSettings, signature: &Signature) -> Result<Vec<(usize, PadRule)>, String> {
+    let rule = |(name, rule): (&String, &PadRule)| {
+        let (index, spec) =
+            signature.input(name).ok_or_else(|| unknown("input", name, &signature.inputs))?;
+        let varies = |spec: &TensorSpec, axis: usize| {
+            axis >= usize::from(signature.batched)
+                && matches!(spec.dims.get(axis), Some(Dim::Any(_)))
+        };
+        if !varies(spec, rule.axis) {
+            return Err(format!(
+                "`pad.{name}.axis` is {}, which is not an axis of that input that varies",
+                rule.axis
+            ));
+        }
+        if spec.datatype.size().is_none() {
+            return Err(format!("`pad.{name}`: BYTES inputs cannot be padded"));
+        }
+        for (output, &axis) in &rule.outputs {
+            let (_, spec) = signature
+                .output(output)
+                .ok_or_else(|| unknown("output", output, &signature.outputs))?;
+            if !varies(spec, axis) || spec.datatype.size().is_none() {
+                return Err(format!(
+                    "`pad.{name}.outputs.{output}` is {axis}, which is not an axis that can be cut"
+                ));
+            }
+        }
+        Ok((index, rule.clone()))
+    };
+    settings.pad.iter().map(rule).collect()
+}
+
+fn warnings(config: Option<(&str, &ModelConfig)>) -> Vec<String> {
+    let Some((file, config)) = config else { return Vec::new() };
+    let keys = config.unsupported_keys();
+    if keys.is_empty() {
+        Vec::new()
+    } else {
+        vec![format!("{file}: these keys have no effect here: {}", keys.join(", "))]
+    }
+}
+
+/// Fills in what the operator left out, as clients expect to read it.
+fn complete(
+    given: &ModelConfig,
+    fields: &Fields,
+    model: &str,
+    rows_max: u32,
+    signature: &Signature,
+) -> ModelConfig {
+    let batched = rows_max > 1 || fields.max_batch_size > 0;
+    let skip = usize::from(batched);
+    let dims = |spec: &TensorSpec| spec.dims[skip..].iter().map(Dim::protocol).collect();
+    let mut missing = Fields {
+        name: model.to_owned(),
+        platform: "onnxruntime_onnx".into(),
+        backend: "onnxruntime".into(),
+        max_batch_size: if batched { i32::try_from(rows_max).unwrap_or(i32::MAX) } else { 0 },
+        default_model_filename: model_filename(Some(given)),
+        ..Fields::default()
+    };
+    if fields.input.is_empty() {
+        let input = |spec: &TensorSpec| InputFields {
+            name: spec.name.clone(),
+            data_type: type_number(spec.datatype),
+            dims: dims(spec),
+        };
+        missing.input = signature.inputs.iter().map(input).collect();
+    }
+    if fields.output.is_empty() {
+        let output = |spec: &TensorSpec| OutputFields {
+            name: spec.name.clone(),
+            data_type: type_number(spec.datatype),
+            dims: dims(spec),
+            label_filename: String::new(),
+        };
+        missing.output = signature.outputs.iter().map(output).collect();
+    }
+    if fields.dynamic_batching.is_none() && *given == ModelConfig::default() && batched {
+        missing.dynamic_batching = Some(DynamicBatching::default());
+    }
+    given.with(&missing)
+}
+
+#[cfg(test)]
+mod tests;

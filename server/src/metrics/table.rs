@@ -1,0 +1,262 @@
+//! Every metric: name, kind, unit, help, buckets, and where its numbers come from. Nowhere else is one named.
+//!
+//! The `nv_*` names are those of Triton Inference Server, so that its dashboards and autoscalers work unchanged; the
+//! histograms in microseconds are those proposed in its pull request core#474. The others are ours.
+
+use router::Rejection;
+
+use super::histogram::BOUNDS_US;
+use super::model::{Deadline, ModelMetrics, Phase};
+use super::process::Process;
+use super::samples::Samples;
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Metric {
+    /// The name on the wire.
+    pub name: &'static str,
+    /// How it moves.
+    pub kind: Kind,
+    /// What it counts.
+    pub unit: Unit,
+    /// A sentence.
+    pub help: &'static str,
+    /// Upper bounds of a histogram's buckets: microseconds of a time, else rows; empty for other kinds.
+    pub buckets: &'static [u64],
+    pub(super) source: Source,
+}
+
+/// How a metric moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only up.
+    Counter,
+    /// Up and down.
+    Gauge,
+    /// A count for each bucket.
+    Histogram,
+}
+
+impl Kind {
+    /// Its name on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// What a metric counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each says itself")]
+pub enum Unit {
+    Requests,
+    Rows,
+    Batches,
+    Models,
+    Seconds,
+    Milliseconds,
+    Microseconds,
+    Bytes,
+    Ratio,
+}
+
+/// Where the numbers come from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source {
+    /// From each served model version.
+    Model(fn(&ModelMetrics, &mut Samples<'_>)),
+    /// From the server and its machine.
+    Process(fn(&Process, &mut Samples<'_>)),
+}
+
+/// Triton's own bounds, in microseconds.
+const FIRST_RESPONSE_US: [u64; 4] = [100_000, 500_000, 2_000_000, 5_000_000];
+/// Powers of two: the sizes that profiles measure.
+const ROWS: [u64; 11] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
+
+const fn counter(
+    name: &'static str,
+    unit: Unit,
+    help: &'static str,
+    read: fn(&ModelMetrics, &mut Samples<'_>),
+) -> Metric {
+    Metric { name, kind: Kind::Counter, unit, help, buckets: &[], source: Source::Model(read) }
+}
+
+const fn gauge(
+    name: &'static str,
+    unit: Unit,
+    help: &'static str,
+    read: fn(&ModelMetrics, &mut Samples<'_>),
+) -> Metric {
+    Metric { name, kind: Kind::Gauge, unit, help, buckets: &[], source: Source::Model(read) }
+}
+
+const fn histogram(
+    name: &'static str,
+    unit: Unit,
+    help: &'static str,
+    buckets: &'static [u64],
+    read: fn(&ModelMetrics, &mut Samples<'_>),
+) -> Metric {
+    Metric { name, kind: Kind::Histogram, unit, help, buckets, source: Source::Model(read) }
+}
+
+const fn machine(
+    name: &'static str,
+    unit: Unit,
+    help: &'static str,
+    read: fn(&Process, &mut Samples<'_>),
+) -> Metric {
+    Metric { name, kind: Kind::Gauge, unit, help, buckets: &[], source: Source::Process(read) }
+}
+
+/// Every metric, in the order of the scrape.
+#[rustfmt::skip] // One row, one or two lines: a table is read down its columns.
+pub static ALL: [Metric; 40] = [
+    counter("nv_inference_request_success", Unit::Requests, "Requests answered.",
+        |model, to| to.value(model.answered_requests())),
+    counter("nv_inference_request_failure", Unit::Requests, "Requests not answered, by Triton's reasons.", failures),
+    counter("nv_inference_count", Unit::Rows, "Rows answered; a request has one or more.",
+        |model, to| to.value(model.answered_rows())),
+    counter("nv_inference_exec_count", Unit::Batches, "Batches run.", |model, to| to.value(model.batch_count())),
+    counter("nv_inference_request_duration_us", Unit::Microseconds, "Time of answered requests, arrival to answer.",
+        |model, to| to.nanos(model.phase(Phase::Total).nanos())),
+    counter("nv_inference_queue_duration_us", Unit::Microseconds, "Time of answered requests before their batch began.",
+        |model, to| to.nanos(model.phase(Phase::Queue).nanos())),
+    counter("nv_inference_compute_input_duration_us", Unit::Microseconds, "Time of gathering inputs, for each answered request that of its batch.",
+        |model, to| to.nanos(model.phase(Phase::Input).nanos())),
+    counter("nv_inference_compute_infer_duration_us", Unit::Microseconds, "Time of running the model, for each answered request that of its batch.",
+        |model, to| to.nanos(model.phase(Phase::Infer).nanos())),
+    counter("nv_inference_compute_output_duration_us", Unit::Microseconds, "Time of taking outputs out, for each answered request that of its batch.",
+        |model, to| to.nanos(model.phase(Phase::Output).nanos())),
+    gauge("nv_inference_pending_request_count", Unit::Requests, "Requests that wait for their batch.",
+        |model, to| to.value(model.waiting_requests())),
+    histogram("nv_inference_first_response_histogram_ms", Unit::Milliseconds, "Time from arrival to answer.", &FIRST_RESPONSE_US,
+        |model, to| to.durations(None, model.phase(Phase::Total))),
+    histogram("nv_inference_request_duration_histogram_us", Unit::Microseconds, "Time from arrival to answer.", &BOUNDS_US,
+        |model, to| to.durations(None, model.phase(Phase::Total))),
+    histogram("nv_inference_queue_duration_histogram_us", Unit::Microseconds, "Time from arrival to the start of the batch.", &BOUNDS_US,
+        |model, to| to.durations(None, model.phase(Phase::Queue))),
+    histogram("nv_inference_compute_input_duration_histogram_us", Unit::Microseconds, "Time of gathering the batch's inputs.", &BOUNDS_US,
+        |model, to| to.durations(None, model.phase(Phase::Input))),
+    histogram("nv_inference_compute_infer_duration_histogram_us", Unit::Microseconds, "Time of the batch's run.", &BOUNDS_US,
+        |model, to| to.durations(None, model.phase(Phase::Infer))),
+    histogram("nv_inference_compute_output_duration_histogram_us", Unit::Microseconds, "Time of taking the batch's outputs out.", &BOUNDS_US,
+        |model, to| to.durations(None, model.phase(Phase::Output))),
+    machine("nv_cpu_utilization", Unit::Ratio, "Share of all cores' time in use since the scrape before.",
+        |process, to| to.value_if(process.cpu_busy)),
+    machine("nv_cpu_memory_total_bytes", Unit::Bytes, "Memory of the machine.", |process, to| to.value_if(process.memory_total)),
+    machine("nv_cpu_memory_used_bytes", Unit::Bytes, "Memory in use on the machine.", |process, to| to.value_if(process.memory_used)),
+    counter("punctual_requests_total", Unit::Requests, "Requests offered to the scheduler.",
+        |model, to| to.value(model.arrived.value())),
+    counter("punctual_request_rows_total", Unit::Rows, "Rows of those requests.",
+        |model, to| to.value(model.arrived_rows.value())),
+    counter("punctual_answers_total", Unit::Requests, "Requests answered, by what became of their deadline; met is the goodput.", answers),
+    counter("punctual_refusals_total", Unit::Requests, "Requests given up by the scheduler, by its reasons.", refusals),
+    counter("punctual_failures_total", Unit::Requests, "Requests whose batch failed.",
+        |model, to| to.value(model.failed.value())),
+    counter("punctual_failure_rows_total", Unit::Rows, "Rows of those requests.",
+        |model, to| to.value(model.failed_rows.value())),
+    counter("punctual_cancellations_total", Unit::Requests, "Requests whose client left before the answer.",
+        |model, to| to.value(model.cancelled.value())),
+    gauge("punctual_slo_attainment_ratio", Unit::Ratio, "Answers in time among answers with a deadline, refusals and failures; absent before the first deadline.",
+        |model, to| to.value_if(model.attainment())),
+    gauge("punctual_in_flight_requests", Unit::Requests, "Requests that wait or run.",
+        |model, to| to.value(model.in_flight())),
+    gauge("punctual_queue_requests", Unit::Requests, "Requests that wait.",
+        |model, to| to.value(model.waiting_requests())),
+    histogram("punctual_latency_seconds", Unit::Seconds, "Time of answered requests, by phase.", &BOUNDS_US, latency),
+    histogram("punctual_batch_rows", Unit::Rows, "Rows run together.", &ROWS,
+        |model, to| to.sizes(&model.batches().map(|batch| (batch.rows, batch.count)).collect::<Vec<_>>())),
+    counter("punctual_batch_seconds_total", Unit::Seconds, "Time that executors were taken by batches, by the batch's rows.", batch_seconds),
+    counter("punctual_batches_total", Unit::Batches, "Batches run, by rows.", batches),
+    counter("punctual_busy_seconds_total", Unit::Seconds, "Time that executors were taken by this model.", busy),
+    gauge("punctual_prediction_ratio", Unit::Ratio, "Measured over profiled time of a batch, smoothed; absent before the first batch.",
+        |model, to| to.value_if(model.prediction_ratio())),
+    gauge("punctual_prediction_error_ratio", Unit::Ratio, "Mean absolute error of the predicted time as a share of it, smoothed.",
+        |model, to| to.value_if(model.prediction_error())),
+    gauge("punctual_profile_median_seconds", Unit::Seconds, "Profiled median time of a run, by rows.", profile_median),
+    gauge("punctual_profile_p99_seconds", Unit::Seconds, "Profiled 99th percentile of a run's time, by rows.", profile_p99),
+    machine("punctual_models_loaded", Unit::Models, "Model versions served.", |process, to| to.value(process.models)),
+    machine("punctual_resident_bytes", Unit::Bytes, "Memory of this process in use.", |process, to| to.value_if(process.resident)),
+];
+
+/// Triton counts as rejected what its scheduler timed out, and no request that its full queue refused; we count both.
+fn failures(model: &ModelMetrics, to: &mut Samples<'_>) {
+    let (mut rejected, mut other) = (0, 0);
+    for rejection in &Rejection::ALL {
+        let refused = model.refused_of(rejection);
+        match rejection {
+            Rejection::DeadlineUnreachable { .. }
+            | Rejection::DeadlineHopeless
+            | Rejection::QueueFull
+            | Rejection::TooManyShapes => rejected += refused,
+            Rejection::NotServed
+            | Rejection::NoExecutor
+            | Rejection::ExecutorLost
+            | Rejection::Draining => other += refused,
+        }
+    }
+    to.labelled("reason", "REJECTED", rejected);
+    to.labelled("reason", "CANCELED", model.cancelled.value());
+    to.labelled("reason", "BACKEND", model.failed.value());
+    to.labelled("reason", "OTHER", other);
+}
+
+fn answers(model: &ModelMetrics, to: &mut Samples<'_>) {
+    for deadline in Deadline::ALL {
+        to.labelled("deadline", deadline.name(), model.answered_of(deadline));
+    }
+}
+
+fn refusals(model: &ModelMetrics, to: &mut Samples<'_>) {
+    for rejection in &Rejection::ALL {
+        to.labelled("reason", rejection.name(), model.refused_of(rejection));
+    }
+}
+
+fn latency(model: &ModelMetrics, to: &mut Samples<'_>) {
+    for phase in Phase::ALL {
+        to.durations(Some(("phase", phase.name())), model.phase(phase));
+    }
+}
+
+fn batch_seconds(model: &ModelMetrics, to: &mut Samples<'_>) {
+    for batch in model.batches() {
+        to.labelled("rows", batch.rows, seconds(batch.nanos()));
+    }
+}
+
+fn batches(model: &ModelMetrics, to: &mut Samples<'_>) {
+    for batch in model.batches() {
+        to.labelled("rows", batch.rows, batch.count);
+    }
+}
+
+fn busy(model: &ModelMetrics, to: &mut Samples<'_>) {
+    to.nanos(model.batches().map(|batch| batch.nanos()).sum());
+}
+
+fn profile_median(model: &ModelMetrics, to: &mut Samples<'_>) {
+    let profile = model.profile();
+    for point in profile.iter().flat_map(|profile| profile.points()) {
+        to.labelled("rows", point.batch, point.median.as_secs_f64());
+    }
+}
+
+fn profile_p99(model: &ModelMetrics, to: &mut Samples<'_>) {
+    let profile = model.profile();
+    for point in profile.iter().flat_map(|profile| profile.points()) {
+        to.labelled("rows", point.batch, point.p99.as_secs_f64());
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nanoseconds of 100 days are below 2^53")]
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}
