@@ -1,13 +1,15 @@
 //! The model repositories: what lies in them, what of it is loaded, and the threads that load.
 
+mod files;
 pub mod loader;
 pub mod overrides;
+pub mod prepare;
 pub mod scan;
+mod sessions;
 pub mod state;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::Path;
 
 use gpu::LoadedModel;
 use gpu::measure::Batching;
@@ -99,13 +101,17 @@ impl Repository {
             self.loader.index(|index| index.found(name));
         }
         let asked = &self.config.load;
-        let all = self.config.control != ControlMode::Explicit || asked.iter().any(|name| name == "*");
-        if let Some(absent) = asked.iter().find(|name| *name != "*" && !scan.models.contains_key(*name)) {
+        let all =
+            self.config.control != ControlMode::Explicit || asked.iter().any(|name| name == "*");
+        if let Some(absent) =
+            asked.iter().find(|name| *name != "*" && !scan.models.contains_key(*name))
+        {
             return Err(format!("--load-model: '{absent}' is in no repository"));
         }
         let models = scan.models.iter().filter(|(name, _)| all || asked.contains(name));
-        let loads: Vec<_> =
-            models.map(|(name, found)| (name.clone(), self.loader.load(whole(name, found)))).collect();
+        let loads: Vec<_> = models
+            .map(|(name, found)| (name.clone(), self.loader.load(whole(name, found))))
+            .collect();
         self.seen.lock().scan = scan;
         let mut failures = Vec::new();
         for (name, done) in loads {
@@ -191,7 +197,8 @@ impl Repository {
         if overrides.files.is_empty() {
             let scan = Scan::of(&self.config.repositories).map_err(Failure::Internal)?;
             // Triton's sentence.
-            let absent = || format!("failed to load '{model}', failed to poll from model repository");
+            let absent =
+                || format!("failed to load '{model}', failed to poll from model repository");
             let found = scan.models.get(model).ok_or_else(|| Failure::Internal(absent()))?;
             let anew = seen.overridden.remove(model) || overrides.config.is_some();
             if overrides.config.is_some() {
@@ -210,7 +217,7 @@ impl Repository {
                 "failed to load '{model}', override model directory requires `config` parameter"
             )));
         }
-        if !super::repository::plain_name(model) {
+        if !plain_name(model) {
             return Err(Failure::Invalid(format!("'{model}' cannot be a model's name")));
         }
         let files = Overridden::write(&overrides.files).map_err(Failure::Invalid)?;
@@ -234,6 +241,5 @@ fn whole(model: &str, found: &FoundModel) -> Load {
 
 /// A name that is one folder's: profiles are kept below it.
 fn plain_name(name: &str) -> bool {
-    let path = PathBuf::from(name);
-    path.components().count() == 1 && path.file_name().is_some_and(|file| file == name)
+    Path::new(name).file_name().is_some_and(|file| file == name)
 }

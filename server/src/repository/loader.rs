@@ -103,7 +103,9 @@ impl Loader {
         load.model.hash(&mut hash);
         let thread = hash.finish() % self.threads.len() as u64;
         let thread = usize::try_from(thread).expect("one of the threads");
-        self.threads[thread].send(Job { load, wish, reply }).expect("the threads live as long as this");
+        self.threads[thread]
+            .send(Job { load, wish, reply })
+            .expect("the threads live as long as this");
         answer
     }
 
@@ -163,7 +165,8 @@ impl Desk {
         };
         let mut failures = Vec::new();
         for &version in &wanted {
-            if self.state.lock().index.is_ready(model, version) && !load.touched.contains(&version) {
+            if self.state.lock().index.is_ready(model, version) && !load.touched.contains(&version)
+            {
                 continue;
             }
             self.state.lock().index.loading(model, version);
