@@ -16,7 +16,7 @@ use gpu::measure::Batching;
 use models::{ExecutorId, LatencyProfile, ModelDescription};
 use parking_lot::Mutex;
 
-use self::loader::{Load, Loader};
+use self::loader::{Answer, Load, Loader};
 use self::overrides::Overridden;
 pub use self::scan::{Changes, FoundModel, Scan, changes};
 use crate::config::{ControlMode, ModelsConfig};
@@ -76,6 +76,23 @@ pub struct Repository {
     seen: Mutex<Seen>,
 }
 
+/// Loads under way.
+#[derive(Debug)]
+pub struct Loads(Vec<(String, Answer)>);
+
+impl Loads {
+    /// Waits for all of them; returns what could not be loaded, by model.
+    pub async fn finish(self) -> Vec<(String, String)> {
+        let mut failures = Vec::new();
+        for (model, answer) in self.0 {
+            if let Err(reason) = answer.await.unwrap_or_else(|_| Err("loading ended".into())) {
+                failures.push((model, reason));
+            }
+        }
+        failures
+    }
+}
+
 /// What was last seen and asked for.
 #[derive(Debug, Default)]
 struct Seen {
@@ -109,27 +126,22 @@ impl Repository {
             return Err(format!("--load-model: '{absent}' is in no repository"));
         }
         let models = scan.models.iter().filter(|(name, _)| all || asked.contains(name));
-        let loads: Vec<_> = models
-            .map(|(name, found)| (name.clone(), self.loader.load(whole(name, found))))
-            .collect();
+        let loads =
+            models.map(|(name, found)| (name.clone(), self.loader.load(whole(name, found))));
+        let loads = Loads(loads.collect());
         self.seen.lock().scan = scan;
-        let mut failures = Vec::new();
-        for (name, done) in loads {
-            if let Err(reason) = done.await.unwrap_or_else(|_| Err("loading ended".into())) {
-                failures.push((name, reason));
-            }
-        }
-        Ok(failures)
+        Ok(loads.finish().await)
     }
 
-    /// Looks at the repositories again and follows what changed; returns at once. For the timer of mode poll.
-    pub fn poll(&self) {
+    /// Looks at the repositories again and follows what changed, for the timer of mode poll. Returns the loads that
+    /// this began, which nobody need wait for.
+    pub fn poll(&self) -> Loads {
         let mut seen = self.seen.lock();
         let scan = match Scan::of(&self.config.repositories) {
             Ok(scan) => scan,
             Err(reason) => {
                 tracing::warn!(reason, "the repositories are looked at again later");
-                return;
+                return Loads(Vec::new());
             }
         };
         let changes = changes(&seen.scan, &scan);
@@ -137,11 +149,14 @@ impl Repository {
             self.loader.unload(model);
             self.loader.index(|index| index.gone(model));
         }
-        for (model, touched) in changes.load {
+        let loads = changes.load.into_iter().map(|(model, touched)| {
             let load = Load { touched, ..whole(&model, &scan.models[&model]) };
-            drop(self.loader.load(load));
-        }
+            let answer = self.loader.load(load);
+            (model, answer)
+        });
+        let loads = Loads(loads.collect());
         seen.scan = scan;
+        loads
     }
 
     /// Loads or reloads a model; returns once it is ready.

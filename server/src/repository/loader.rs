@@ -35,7 +35,10 @@ pub struct Load {
 }
 
 /// Told once a load has ended.
-pub type Reply = oneshot::Sender<Result<(), String>>;
+type Reply = oneshot::Sender<Result<(), String>>;
+
+/// Comes once a load has ended: the model is ready, or why it is not.
+pub type Answer = oneshot::Receiver<Result<(), String>>;
 
 /// Loads models on threads of its own.
 pub struct Loader {
@@ -91,7 +94,7 @@ impl Loader {
 
     /// Queues a load. The answer comes when the model is ready, or could not be made so.
     #[must_use]
-    pub fn load(&self, load: Load) -> oneshot::Receiver<Result<(), String>> {
+    pub fn load(&self, load: Load) -> Answer {
         let (reply, answer) = oneshot::channel();
         let wish = {
             let mut state = self.desk.state.lock();

@@ -42,6 +42,8 @@ struct Version {
 #[derive(Clone, Debug, Default)]
 struct Model {
     reason: String,
+    /// It lies in no repository any more: forgotten with its last version.
+    absent: bool,
     versions: BTreeMap<u64, Version>,
 }
 
@@ -55,14 +57,22 @@ pub struct Index {
 impl Index {
     /// A model lies in a repository.
     pub fn found(&mut self, model: &str) {
-        self.models.entry(model.to_owned()).or_default();
+        self.models.entry(model.to_owned()).or_default().absent = false;
     }
 
-    /// A model lies in no repository any more; it is forgotten unless a version is still in use.
+    /// A model lies in no repository any more; it is forgotten once no version is in use.
     pub fn gone(&mut self, model: &str) {
+        if let Some(absent) = self.models.get_mut(model) {
+            absent.absent = true;
+        }
+        self.forget_if_unused(model);
+    }
+
+    fn forget_if_unused(&mut self, name: &str) {
         let used = |version: &Version| version.state != State::Unavailable;
-        if self.models.get(model).is_some_and(|model| !model.versions.values().any(used)) {
-            self.models.remove(model);
+        let unused = |model: &Model| model.absent && !model.versions.values().any(used);
+        if self.models.get(name).is_some_and(unused) {
+            self.models.remove(name);
         }
     }
 
@@ -104,6 +114,7 @@ impl Index {
         let current = versions.and_then(|versions| versions.get(&version));
         if current.is_some_and(|current| current.change == change) {
             self.set(model, version, State::Unavailable, "unloaded".into());
+            self.forget_if_unused(model);
         }
     }
 
@@ -214,6 +225,17 @@ mod tests {
         let mut index = Index::default();
         index.model_failed("a", std::iter::empty(), "no version");
         assert_eq!(lines(&index), ["a  UNAVAILABLE no version"]);
+    }
+
+    #[test]
+    fn a_model_without_a_folder_is_forgotten_with_its_last_version() {
+        let mut index = Index::default();
+        index.ready("a", 1);
+        let change = index.unloading("a", 1);
+        index.gone("a");
+        assert_eq!(lines(&index), ["a 1 UNLOADING "]);
+        index.unloaded("a", 1, change);
+        assert!(lines(&index).is_empty());
     }
 
     #[test]
