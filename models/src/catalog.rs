@@ -192,7 +192,10 @@ pub fn describe(files: ModelFiles<'_>) -> Result<ModelDescription, CatalogError>
         .parameters
         .get("intra_op_thread_count")
         .and_then(|value| value.string_value.parse().ok());
-    let group: i32 = fields.instance_group.iter().map(|group| group.count.max(1)).sum();
+    let group = fields
+        .instance_group
+        .iter()
+        .fold(0_i32, |sum, group| sum.saturating_add(group.count.max(1)));
     Ok(ModelDescription {
         name: files.model.to_owned(),
         rows_max,

@@ -112,6 +112,12 @@ impl ModelConfig {
         json.expect("a configuration has a JSON form")
     }
 
+    /// The configuration as a message of its descriptor.
+    #[must_use]
+    pub fn message(&self) -> &DynamicMessage {
+        &self.message
+    }
+
     /// The protobuf encoding.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

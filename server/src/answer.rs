@@ -5,6 +5,7 @@ use models::DataType;
 
 use crate::driver::Answer;
 use crate::infer::{OutputTensor, RequestedOutput};
+use crate::pad::Cut;
 use crate::served::Served;
 use crate::status::Failure;
 
@@ -16,10 +17,12 @@ use crate::status::Failure;
 pub fn outputs(
     answer: &Answer,
     wanted: Vec<(usize, RequestedOutput)>,
+    cuts: &[Cut],
     served: &Served,
 ) -> Result<Vec<OutputTensor>, Failure> {
     let cut = |(index, asked): (usize, RequestedOutput)| {
-        let tensor = own_rows(answer, index, &asked.name, served)?;
+        let mut tensor = own_rows(answer, index, &asked.name, served)?;
+        cuts.iter().filter(|cut| cut.output == index).for_each(|cut| cut.apply(&mut tensor));
         match asked.classification {
             None | Some(0) => Ok(tensor),
             Some(classes) => classify(&tensor, classes, served, index),

@@ -8,6 +8,7 @@ use models::{DataType, Dim, TensorSpec};
 
 use crate::driver::Inference;
 use crate::infer::{InferRequest, InputTensor, RequestedOutput};
+use crate::pad::{Cut, pad};
 use crate::served::Served;
 use crate::status::Failure;
 
@@ -18,6 +19,8 @@ pub struct Checked {
     pub inference: Inference,
     /// Which outputs are wanted, by position in the signature, in the client's order.
     pub outputs: Vec<(usize, RequestedOutput)>,
+    /// Axes of outputs that grew with padded inputs.
+    pub cuts: Vec<Cut>,
 }
 
 /// Checks names, types, shapes and sizes.
@@ -34,7 +37,7 @@ pub fn check(request: InferRequest, served: &Served) -> Result<Checked, Failure>
 
 fn check_form(request: InferRequest, served: &Served) -> Result<Checked, String> {
     let outputs = wanted_outputs(request.outputs, served)?;
-    let inputs = if request.raw {
+    let mut inputs = if request.raw {
         raw_input(request.inputs, served)?
     } else {
         in_order(request.inputs, served)?
@@ -47,6 +50,7 @@ fn check_form(request: InferRequest, served: &Served) -> Result<Checked, String>
         }
     }
     let rows = rows.unwrap_or(1);
+    let cuts = pad(&mut inputs, served)?;
     let skip = usize::from(served.signature.batched);
     let known =
         served.shapes.number(|| inputs.iter().map(|input| input.shape[skip..].to_vec()).collect());
@@ -66,7 +70,7 @@ fn check_form(request: InferRequest, served: &Served) -> Result<Checked, String>
         priority,
         deadline,
     };
-    Ok(Checked { inference, outputs })
+    Ok(Checked { inference, outputs, cuts })
 }
 
 fn wanted_outputs(
@@ -180,24 +184,7 @@ fn check_tensor(tensor: &InputTensor, spec: &TensorSpec, served: &Served) -> Res
             list(&tensor.shape)
         ));
     }
-    let product = tensor
-        .shape
-        .iter()
-        .try_fold(1_usize, |product, &dim| product.checked_mul(usize::try_from(dim).ok()?));
-    let elements = product.ok_or_else(|| {
-        format!("the shape {} of input '{name}' is too large", list(&tensor.shape))
-    })?;
-    match spec.datatype.size() {
-        Some(size) if elements.checked_mul(size) != Some(tensor.data.len()) => Err(format!(
-            "input byte size mismatch for input '{name}' for model '{model}'. Expected {}, got {}",
-            elements.saturating_mul(size),
-            tensor.data.len()
-        )),
-        None if count_elements(&tensor.data) != Some(elements) => Err(format!(
-            "the BYTES data of input '{name}' for model '{model}' does not hold exactly {elements} elements, each after its u32 length"
-        )),
-        Some(_) | None => Ok(()),
-    }
+    crate::tensor::check(tensor, model).map_err(|failure| failure.to_string())
 }
 
 fn check_rows(tensor: &InputTensor, rows: &mut Option<u32>, served: &Served) -> Result<(), String> {
@@ -218,18 +205,6 @@ fn check_rows(tensor: &InputTensor, rows: &mut Option<u32>, served: &Served) -> 
     }
 }
 
-/// How many length-prefixed elements fill those bytes exactly; `None` if they do not.
-#[must_use]
-pub fn count_elements(mut bytes: &[u8]) -> Option<usize> {
-    let mut count = 0;
-    while !bytes.is_empty() {
-        let (length, rest) = bytes.split_first_chunk::<4>()?;
-        bytes = rest.get(u32::from_le_bytes(*length) as usize..)?;
-        count += 1;
-    }
-    Some(count)
-}
-
 fn list(shape: &[i64]) -> String {
     let dims: Vec<_> = shape.iter().map(ToString::to_string).collect();
     format!("[{}]", dims.join(","))
@@ -239,10 +214,10 @@ fn list(shape: &[i64]) -> String {
 mod tests {
     use std::time::Duration;
 
-    use models::{Signature, Slo, VariantId};
+    use models::Signature;
 
     use super::*;
-    use crate::served::Shapes;
+    use crate::served::for_test;
 
     fn spec(name: &str, datatype: DataType, dims: &[i64]) -> TensorSpec {
         let dim = |&dim: &i64| u64::try_from(dim).map_or(Dim::Any(None), Dim::Fixed);
@@ -255,20 +230,7 @@ mod tests {
             spec("INPUT1", DataType::Int32, &[-1, 2]),
         ];
         let outputs = vec![spec("OUTPUT0", DataType::Int32, &[-1, 2])];
-        let signature = Signature { inputs, outputs, batched: true };
-        let shapes = Shapes::of(&signature);
-        let slo = Some(Slo { latency: Duration::from_millis(50) });
-        Served {
-            model: "simple".into(),
-            version: 1,
-            variant: VariantId(0),
-            signature,
-            rows_max: 4,
-            slo,
-            priority: (2, 3),
-            labels: vec![],
-            shapes,
-        }
+        for_test(1, Signature { inputs, outputs, batched: true })
     }
 
     fn tensor(name: &str, datatype: DataType, shape: &[i64], bytes: usize) -> InputTensor {
@@ -355,13 +317,5 @@ mod tests {
         let asked = InferRequest { id: "q6".into(), outputs, ..request(vec![]) };
         let text = check(asked, &simple()).unwrap_err().to_string();
         assert_eq!(text, "[request id: q6] unexpected inference output 'NOPE' for model 'simple'");
-    }
-
-    #[test]
-    fn length_prefixed_elements_must_fill_their_bytes_exactly() {
-        assert_eq!(count_elements(b""), Some(0));
-        assert_eq!(count_elements(b"\x01\0\0\0a\0\0\0\0"), Some(2));
-        assert_eq!(count_elements(b"\x02\0\0\0a"), None);
-        assert_eq!(count_elements(b"\x02\0"), None);
     }
 }

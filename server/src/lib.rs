@@ -10,6 +10,7 @@ pub mod http;
 pub mod infer;
 pub mod logging;
 pub mod metrics;
+pub mod pad;
 pub mod profiles;
 pub mod record;
 pub mod repository;

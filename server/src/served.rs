@@ -1,20 +1,24 @@
 //! A model version that takes requests, and the table in which they are looked up.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
-use models::{Dim, Signature, Slo, VariantId};
+use models::{
+    Dim, LatencyProfile, ModelConfig, ModelDescription, PadRule, Signature, Slo, VariantId,
+};
 use parking_lot::Mutex;
 use router::{Shape, ShapeId};
 
+use crate::driver::Driver;
+use crate::metrics::ModelMetrics;
 use crate::status::Failure;
 
 /// Shapes remembered for one version. Beyond it the memory starts afresh: ids go on rising, so that equal ids still
 /// mean equal shapes, and a shape seen again gets a second queue for a while.
 const SHAPES_MAX: usize = 4096;
 
-/// A model version that takes requests.
+/// A model version that takes requests. When the last one who holds it lets go, it is retired from the scheduler.
 #[derive(Debug)]
 pub struct Served {
     /// The model's name.
@@ -33,8 +37,103 @@ pub struct Served {
     pub priority: (u32, u32),
     /// By output: the names of its classes, where there are any.
     pub labels: Vec<Vec<String>>,
+    /// By input position: how it is padded.
+    pub pads: Vec<(usize, PadRule)>,
+    /// The completed configuration.
+    pub config: ModelConfig,
+    /// What was measured at its load.
+    pub measured: Measured,
+    /// Its counters.
+    pub metrics: Arc<ModelMetrics>,
     /// Shapes seen.
     pub shapes: Shapes,
+    _retire: Retire,
+}
+
+/// What was measured at a model's load.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// Time by batch size.
+    pub profile: LatencyProfile,
+    /// The most rows of several requests that are run together.
+    pub batch_max: u32,
+    /// Why requests do not share a run, where they do not; else empty.
+    pub alone_because: String,
+}
+
+/// Retires a variant when it is dropped.
+#[derive(Debug)]
+pub struct Retire {
+    driver: Weak<Driver>,
+    variant: VariantId,
+}
+
+impl Retire {
+    /// Retires `variant` from that driver.
+    #[must_use]
+    pub fn new(driver: &Arc<Driver>, variant: VariantId) -> Self {
+        Self { driver: Arc::downgrade(driver), variant }
+    }
+}
+
+impl Drop for Retire {
+    fn drop(&mut self) {
+        if let Some(driver) = self.driver.upgrade() {
+            driver.retire(self.variant);
+        }
+    }
+}
+
+impl Served {
+    /// A version that its description and measurement make ready.
+    #[must_use]
+    pub fn new(
+        description: ModelDescription,
+        version: u64,
+        measured: Measured,
+        metrics: Arc<ModelMetrics>,
+        retire: Retire,
+    ) -> Self {
+        Self {
+            shapes: Shapes::of(&description.signature),
+            model: description.name,
+            version,
+            variant: retire.variant,
+            signature: description.signature,
+            rows_max: description.rows_max,
+            slo: description.slo,
+            priority: (description.priority, description.priority_levels),
+            labels: description.labels,
+            pads: description.pads,
+            config: description.config,
+            measured,
+            metrics,
+            _retire: retire,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn for_test(version: u64, signature: Signature) -> Served {
+    let profile =
+        LatencyProfile::linear(std::time::Duration::from_millis(1), std::time::Duration::ZERO, 1);
+    let variant = VariantId(u32::try_from(version).expect("a small number"));
+    Served {
+        model: "simple".into(),
+        version,
+        variant,
+        shapes: Shapes::of(&signature),
+        signature,
+        rows_max: 4,
+        slo: Some(Slo { latency: std::time::Duration::from_millis(50) }),
+        priority: (2, 3),
+        labels: Vec::new(),
+        pads: Vec::new(),
+        config: ModelConfig::default(),
+        measured: Measured { profile, batch_max: 1, alone_because: String::new() },
+        metrics: crate::metrics::Metrics::new().model("simple", "1"),
+        _retire: Retire { driver: Weak::new(), variant },
+    }
 }
 
 /// Gives numbers to the combinations of inner dimensions of one version.
@@ -180,21 +279,10 @@ mod tests {
     fn served(version: u64) -> Arc<Served> {
         let dims = vec![Dim::Any(None), Dim::Any(None)];
         let input = TensorSpec { name: "x".into(), datatype: DataType::Fp32, dims };
-        let signature = Signature { inputs: vec![input], outputs: Vec::new(), batched: true };
-        let shapes = Shapes::of(&signature);
-        let variant = VariantId(u32::try_from(version).unwrap());
-        let (model, labels) = ("m".to_owned(), Vec::new());
-        Arc::new(Served {
-            model,
+        Arc::new(for_test(
             version,
-            variant,
-            signature,
-            rows_max: 4,
-            slo: None,
-            priority: (1, 1),
-            labels,
-            shapes,
-        })
+            Signature { inputs: vec![input], outputs: Vec::new(), batched: true },
+        ))
     }
 
     #[test]
@@ -202,14 +290,14 @@ mod tests {
         let catalog = Catalog::default();
         catalog.insert(served(9));
         catalog.insert(served(10));
-        let version = |asked| catalog.find("m", asked).map(|served| served.version);
+        let version = |asked| catalog.find("simple", asked).map(|served| served.version);
         assert_eq!(version(None), Ok(10));
         assert_eq!(version(Some("9")), Ok(9));
         let text = |asked| version(asked).unwrap_err().to_string();
-        assert_eq!(text(Some("x")), "Request for unknown model: 'm' version x is not found");
-        catalog.remove("m", 9);
-        catalog.remove("m", 10);
-        assert_eq!(text(None), "Request for unknown model: 'm' has no available versions");
+        assert_eq!(text(Some("x")), "Request for unknown model: 'simple' version x is not found");
+        catalog.remove("simple", 9);
+        catalog.remove("simple", 10);
+        assert_eq!(text(None), "Request for unknown model: 'simple' has no available versions");
     }
 
     #[test]

@@ -1,164 +1,290 @@
 //! What both protocols ask of the server, in plain types: the HTTP and gRPC layers only translate.
 
-use std::collections::BTreeMap;
+mod refusal;
+mod types;
 
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use batcher::PolicySettings;
+use gpu::LoadedModel;
+use models::{ExecutorId, LatencyProfile, ModelDescription, VariantId};
+use parking_lot::RwLock;
 use prost_reflect::DynamicMessage;
+use router::{Router, VariantSpec};
 
-use crate::infer::{InferRequest, InferResponse};
+pub use self::types::{
+    IndexEntry, LoadOverrides, LogSettings, ModelMetadata, ServerMetadata, TensorMetadata,
+};
+use crate::check::check;
+use crate::clock::Clock;
+use crate::driver::{Driver, Outcome};
+use crate::infer::{InferRequest, InferResponse, RequestTiming};
+use crate::logging::Logging;
+use crate::metrics::{Metrics, ModelMetrics};
+use crate::record::Recorder;
+use crate::served::{Catalog, Served};
+pub use crate::statistics::{
+    BatchStatistics, InferenceStatistics, MemoryUsage, ModelStatistics, StatisticDuration,
+};
 use crate::status::Failure;
+use crate::{answer, served};
+
+/// The protocol extensions that work.
+const EXTENSIONS: [&str; 8] = [
+    "classification",
+    "model_repository",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "logging",
+];
+
+/// What the service answers a call that takes a while.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
+
+/// Whoever decides which models are there: the repository with its loader.
+pub trait Control: Send + Sync {
+    /// The repository index; only ready models if `ready`.
+    fn index(&self, ready: bool) -> Vec<IndexEntry>;
+    /// Loads or reloads a model; answers once it is ready.
+    fn load<'a>(&'a self, model: &'a str, overrides: LoadOverrides) -> Later<'a, ()>;
+    /// Starts unloading a model.
+    fn unload<'a>(&'a self, model: &'a str) -> Later<'a, ()>;
+    /// All models that are to be there from the start are.
+    fn ready(&self) -> bool;
+}
+
+/// What an operator can set of the service.
+#[derive(Clone, Debug)]
+pub struct ServiceOptions {
+    /// `GET /v2` `name`.
+    pub id: String,
+    /// The largest request body accepted, in bytes.
+    pub body_bytes_max: usize,
+    /// Whether answers carry the `x-punctual-*` timing headers.
+    pub timing_headers: bool,
+    /// The batching policy of models that name none.
+    pub policy: String,
+}
+
+impl Default for ServiceOptions {
+    fn default() -> Self {
+        let policy = batcher::ALL[0].name.to_owned();
+        Self { id: "punctual".into(), body_bytes_max: 64 << 20, timing_headers: true, policy }
+    }
+}
+
+/// A model version in place on its executors, measured, ready to take requests.
+pub struct Loaded {
+    /// All that its files say.
+    pub description: ModelDescription,
+    /// Which version.
+    pub version: u64,
+    /// Time by batch size.
+    pub profile: LatencyProfile,
+    /// Input elements of one row of the profile's shape.
+    pub profiled_elements: u64,
+    /// The most rows of several requests that are run together: 1 where batching does not pay or is not true.
+    pub batch_max: u32,
+    /// Why requests do not share a run, where they do not; else empty.
+    pub alone_because: String,
+    /// The model on each executor.
+    pub executors: Vec<(ExecutorId, Box<dyn LoadedModel>)>,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded")
+            .field("name", &self.description.name)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The metrics of each variant, by its number.
+type MetricsTable = RwLock<Vec<Option<Arc<ModelMetrics>>>>;
 
 /// Everything that HTTP and gRPC offer. Shared by all connections.
-#[derive(Debug)]
-pub struct Service {}
-
-/// `GET /v2`.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct ServerMetadata {
-    /// `punctual`.
-    pub name: String,
-    /// The crate's version.
-    pub version: String,
-    /// Only what works.
-    pub extensions: Vec<&'static str>,
+pub struct Service {
+    options: ServiceOptions,
+    catalog: Catalog,
+    driver: Arc<Driver>,
+    metrics: Arc<Metrics>,
+    variants: Arc<MetricsTable>,
+    variant_next: AtomicU32,
+    control: OnceLock<Arc<dyn Control>>,
+    logging: OnceLock<Logging>,
+    stopping: AtomicBool,
+    clock: Clock,
 }
 
-/// `GET /v2/models/{m}`.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct ModelMetadata {
-    /// The model's name.
-    pub name: String,
-    /// The versions served.
-    pub versions: Vec<String>,
-    /// `onnxruntime_onnx`.
-    pub platform: &'static str,
-    /// In the model's order.
-    pub inputs: Vec<TensorMetadata>,
-    /// In the model's order.
-    pub outputs: Vec<TensorMetadata>,
-}
-
-/// One input or output of [`ModelMetadata`].
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct TensorMetadata {
-    /// Its name.
-    pub name: String,
-    /// The protocol's type name.
-    pub datatype: &'static str,
-    /// -1 where it varies, the batch axis included.
-    pub shape: Vec<i64>,
-}
-
-/// One line of the repository index.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct IndexEntry {
-    /// The model's name.
-    pub name: String,
-    /// Absent for a model that was never loaded.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub version: String,
-    /// `READY`, `UNAVAILABLE`, `LOADING`, `UNLOADING`, or absent.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub state: &'static str,
-    /// Why it is not ready.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub reason: String,
-}
-
-/// What one version of a model has done since it was loaded: an entry of `GET /v2/models/stats`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct ModelStatistics {
-    /// The model's name.
-    pub name: String,
-    /// The version.
-    pub version: String,
-    /// Milliseconds since 1970; 0 for none.
-    pub last_inference: u64,
-    /// Rows of the successful requests.
-    pub inference_count: u64,
-    /// Batches run.
-    pub execution_count: u64,
-    /// By requests.
-    pub inference_stats: InferStatistics,
-    /// By responses of decoupled models, which there are none of.
-    pub response_stats: BTreeMap<String, StatisticDuration>,
-    /// By batches, a row for each size that ran.
-    pub batch_stats: Vec<BatchStatistics>,
-    /// Memory held by the model.
-    pub memory_usage: Vec<MemoryUsage>,
-}
-
-/// Where the time of requests went. The three `compute_*` counts are equal: perf_analyzer stops if they are not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[expect(missing_docs, reason = "Triton's own keys")]
-pub struct InferStatistics {
-    pub success: StatisticDuration,
-    pub fail: StatisticDuration,
-    pub queue: StatisticDuration,
-    pub compute_input: StatisticDuration,
-    pub compute_infer: StatisticDuration,
-    pub compute_output: StatisticDuration,
-    pub cache_hit: StatisticDuration,
-    pub cache_miss: StatisticDuration,
-}
-
-/// How often, and how long in all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[expect(missing_docs, reason = "Triton's own keys")]
-pub struct StatisticDuration {
-    pub count: u64,
-    pub ns: u64,
-}
-
-/// Where the time of the batches of one size went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[expect(missing_docs, reason = "Triton's own keys")]
-pub struct BatchStatistics {
-    pub batch_size: u64,
-    pub compute_input: StatisticDuration,
-    pub compute_infer: StatisticDuration,
-    pub compute_output: StatisticDuration,
-}
-
-/// Memory of one kind held by a model.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct MemoryUsage {
-    /// `CPU`, `GPU`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The device's number.
-    pub id: i64,
-    /// Bytes.
-    pub byte_size: u64,
-}
-
-/// What `load` may override.
-#[derive(Clone, Debug, Default)]
-pub struct LoadOverrides {
-    /// A whole model configuration as JSON text, in place of config.pbtxt.
-    pub config: Option<String>,
-    /// Files by path inside the model's folder (`1/model.onnx`), in place of the repository's. Needs `config`.
-    pub files: Vec<(String, bytes::Bytes)>,
-}
-
-/// `GET /v2/logging`, in Triton's keys.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[expect(missing_docs, reason = "Triton's own keys")]
-pub struct LogSettings {
-    pub log_file: String,
-    pub log_info: bool,
-    pub log_warning: bool,
-    pub log_error: bool,
-    pub log_verbose_level: u32,
-    pub log_format: String,
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service")
+            .field("options", &self.options)
+            .field("driver", &self.driver)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Service {
+    /// A service without models on executors of those cores.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(
+        options: ServiceOptions,
+        router: Router,
+        executors: &[Vec<usize>],
+        recorder: Option<Recorder>,
+    ) -> std::io::Result<Arc<Self>> {
+        let variants: Arc<MetricsTable> = Arc::default();
+        let table = Arc::clone(&variants);
+        let on_batch = move |variant: VariantId,
+                             rows,
+                             timing: &gpu::Timing,
+                             prediction: Option<router::Prediction>| {
+            if let Some(Some(metrics)) = table.read().get(variant.index()) {
+                metrics.batch_ran(rows, timing);
+                if let Some(prediction) = prediction {
+                    metrics.prediction(prediction.ratio, prediction.error);
+                }
+            }
+        };
+        let on_unloaded = |variant: VariantId| tracing::debug!(variant = variant.0, "unloaded");
+        let driver =
+            Driver::start(router, executors, recorder, Box::new(on_batch), Box::new(on_unloaded))?;
+        Ok(Arc::new(Self {
+            options,
+            catalog: Catalog::default(),
+            driver,
+            metrics: Metrics::new(),
+            variants,
+            variant_next: AtomicU32::new(0),
+            control: OnceLock::new(),
+            logging: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+            clock: Clock::start(),
+        }))
+    }
+
+    /// A service without executors and models, for tests of the protocols.
+    ///
+    /// # Panics
+    /// When the system gives no thread.
+    #[must_use]
+    pub fn empty() -> Arc<Self> {
+        let router = Router::new(router::RouterSettings::default())
+            .expect("the defaults are known policies");
+        Self::start(ServiceOptions::default(), router, &[], None).expect("a thread can be started")
+    }
+
+    /// Says who decides which models are there. Only the first call counts.
+    pub fn set_control(&self, control: Arc<dyn Control>) {
+        drop(self.control.set(control));
+    }
+
+    /// Says where the log is set. Only the first call counts.
+    pub fn set_log(&self, logging: Logging) {
+        drop(self.logging.set(logging));
+    }
+
+    /// Puts a loaded version in place of the one of the same number, if there is one. Requests that found the older
+    /// one are still answered by it; it is unloaded after the last of them.
+    pub fn install(&self, loaded: Loaded) {
+        let variant = VariantId(self.variant_next.fetch_add(1, Ordering::Relaxed));
+        let Loaded {
+            description,
+            version,
+            profile,
+            profiled_elements,
+            batch_max,
+            alone_because,
+            executors,
+        } = loaded;
+        let metrics = self.metrics.model(&description.name, &version.to_string());
+        metrics.profiled(&profile);
+        let mut variants = self.variants.write();
+        variants.resize(variant.index() + 1, None);
+        variants[variant.index()] = Some(Arc::clone(&metrics));
+        drop(variants);
+        let settings = PolicySettings {
+            batch_max,
+            preferred: description.preferred.clone(),
+            delay: description.delay,
+        };
+        let spec = VariantSpec {
+            variant,
+            profile: profile.clone(),
+            profiled_elements,
+            slo: description.slo,
+            queue_max: description.queue_max,
+            policy: description.policy.clone().unwrap_or_else(|| self.options.policy.clone()),
+            settings,
+            executors: executors.iter().map(|(executor, _)| *executor).collect(),
+        };
+        self.driver.load(spec, executors);
+        let measured = served::Measured { profile, batch_max, alone_because };
+        let retire = served::Retire::new(&self.driver, variant);
+        self.catalog.insert(Arc::new(Served::new(description, version, measured, metrics, retire)));
+    }
+
+    /// Takes a version away from new requests; it is unloaded when its accepted ones are answered.
+    pub fn withdraw(&self, model: &str, version: u64) {
+        if self.catalog.remove(model, version).is_some() {
+            self.metrics.forget(model, &version.to_string());
+        }
+    }
+
     /// Runs one inference. Dropping the future cancels the request if it still waits.
     ///
     /// # Errors
     /// Bad requests, refusals by the scheduler, failures of the model: see [`Failure`].
-    pub async fn infer(&self, _request: InferRequest) -> Result<InferResponse, Failure> {
-        Err(Failure::Unavailable("no model is served".into()))
+    pub async fn infer(&self, request: InferRequest) -> Result<InferResponse, Failure> {
+        let arrived = self.clock.now();
+        let served = self.catalog.find(&request.model, request.version.as_deref())?;
+        let id = request.id.clone();
+        let checked = check(request, &served)?;
+        let (deadline, rows) = (checked.inference.deadline, checked.inference.part.rows);
+        served.metrics.arrived(rows);
+        let mut account = Account { metrics: &served.metrics, ended: false };
+        let outcome = self.driver.submit(checked.inference).outcome().await;
+        account.ended = true;
+        match outcome {
+            Outcome::Refused(rejection) => {
+                served.metrics.refused(&rejection);
+                Err(Failure::Refused(refusal::explain(rejection, deadline, &id)))
+            }
+            Outcome::Failed(error) => {
+                served.metrics.failed(rows);
+                Err(Failure::Internal(format!(
+                    "model '{}' version {}: {error}",
+                    served.model, served.version
+                )))
+            }
+            Outcome::Answered(answered) => {
+                let outputs = answer::outputs(&answered, checked.outputs, &checked.cuts, &served);
+                let timing = RequestTiming {
+                    queue: answered.queue,
+                    input: answered.timing.input,
+                    infer: answered.timing.infer,
+                    output: answered.timing.output,
+                    batch: answered.batch,
+                };
+                let total = self.clock.now().since(arrived);
+                match &outputs {
+                    Ok(_) => served.metrics.answered(&timing, total, answered.in_time, rows),
+                    Err(_) => served.metrics.failed(rows),
+                }
+                let (model, version) = (served.model.clone(), served.version.to_string());
+                Ok(InferResponse { model, version, id, outputs: outputs?, timing })
+            }
+        }
     }
 
     /// The process answers.
@@ -170,29 +296,29 @@ impl Service {
     /// All start-up models are ready and the server is not shutting down.
     #[must_use]
     pub fn ready(&self) -> bool {
-        false
+        !self.stopping.load(Ordering::Relaxed)
+            && self.control.get().is_some_and(|control| control.ready())
     }
 
     /// That model (version) answers inference requests.
     #[must_use]
-    pub fn model_ready(&self, _model: &str, _version: Option<&str>) -> bool {
-        false
+    pub fn model_ready(&self, model: &str, version: Option<&str>) -> bool {
+        !self.stopping.load(Ordering::Relaxed) && self.catalog.find(model, version).is_ok()
     }
 
     /// Name, version and extensions.
     #[must_use]
     pub fn metadata(&self) -> ServerMetadata {
-        ServerMetadata {
-            name: "punctual".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            extensions: Vec::new(),
-        }
+        let version = env!("CARGO_PKG_VERSION").into();
+        ServerMetadata { name: self.options.id.clone(), version, extensions: EXTENSIONS.to_vec() }
     }
 
     /// The names of all models of the repositories, in order.
     #[must_use]
     pub fn model_names(&self) -> Vec<String> {
-        Vec::new()
+        let mut names: Vec<_> = self.index(false).into_iter().map(|entry| entry.name).collect();
+        names.dedup();
+        names
     }
 
     /// Inputs, outputs and versions of a model.
@@ -202,9 +328,26 @@ impl Service {
     pub fn model_metadata(
         &self,
         model: &str,
-        _version: Option<&str>,
+        version: Option<&str>,
     ) -> Result<ModelMetadata, Failure> {
-        Err(Failure::NotFound(format!("Request for unknown model: '{model}' is not found")))
+        let served = self.catalog.find(model, version)?;
+        let tensor = |spec: &models::TensorSpec| TensorMetadata {
+            name: spec.name.clone(),
+            datatype: spec.datatype.name(),
+            shape: spec.dims.iter().map(models::Dim::protocol).collect(),
+        };
+        Ok(ModelMetadata {
+            name: model.to_owned(),
+            versions: self
+                .catalog
+                .versions(model)
+                .iter()
+                .map(|served| served.version.to_string())
+                .collect(),
+            platform: "onnxruntime_onnx",
+            inputs: served.signature.inputs.iter().map(tensor).collect(),
+            outputs: served.signature.outputs.iter().map(tensor).collect(),
+        })
     }
 
     /// The configuration of a model with defaults filled in, an `inference.ModelConfig`.
@@ -214,9 +357,9 @@ impl Service {
     pub fn model_config(
         &self,
         model: &str,
-        _version: Option<&str>,
+        version: Option<&str>,
     ) -> Result<DynamicMessage, Failure> {
-        Err(Failure::NotFound(format!("Request for unknown model: '{model}' is not found")))
+        self.catalog.find(model, version).map(|served| served.config.message().clone())
     }
 
     /// The same in Triton's JSON form.
@@ -226,9 +369,9 @@ impl Service {
     pub fn model_config_json(
         &self,
         model: &str,
-        _version: Option<&str>,
+        version: Option<&str>,
     ) -> Result<serde_json::Value, Failure> {
-        Err(Failure::NotFound(format!("Request for unknown model: '{model}' is not found")))
+        self.catalog.find(model, version).map(|served| served.config.to_json())
     }
 
     /// The measured latency profile of a model, and how good its predictions are.
@@ -238,9 +381,11 @@ impl Service {
     pub fn profile_json(
         &self,
         model: &str,
-        _version: Option<&str>,
+        version: Option<&str>,
     ) -> Result<serde_json::Value, Failure> {
-        Err(Failure::NotFound(format!("Request for unknown model: '{model}' is not found")))
+        let served = self.catalog.find(model, version)?;
+        let (waiting, prediction) = self.driver.view(served.variant);
+        Ok(types::profile_json(&served, waiting, prediction))
     }
 
     /// What a model has done, every version if none is named; every model if none is named.
@@ -250,70 +395,122 @@ impl Service {
     pub fn statistics(
         &self,
         model: Option<&str>,
-        _version: Option<&str>,
+        version: Option<&str>,
     ) -> Result<Vec<ModelStatistics>, Failure> {
+        let statistics = self.metrics.statistics(model, version);
         match model {
-            Some(model) => {
+            Some(model) if statistics.is_empty() => {
                 Err(Failure::Invalid(format!("requested model '{model}' is not available")))
             }
-            None => Ok(Vec::new()),
+            Some(_) | None => Ok(statistics),
         }
+    }
+
+    /// The metrics page.
+    #[must_use]
+    pub fn render_metrics(&self) -> String {
+        for served in self.catalog.all() {
+            served.metrics.waiting(self.driver.view(served.variant).0);
+        }
+        self.metrics.render()
     }
 
     /// The repository index; only ready models if `ready`.
     #[must_use]
-    pub fn index(&self, _ready: bool) -> Vec<IndexEntry> {
-        Vec::new()
+    pub fn index(&self, ready: bool) -> Vec<IndexEntry> {
+        self.control.get().map(|control| control.index(ready)).unwrap_or_default()
     }
 
     /// Loads or reloads a model and returns once it is ready.
     ///
     /// # Errors
     /// What was wrong with the model, or the control mode forbids it.
-    pub async fn load(&self, model: &str, _overrides: LoadOverrides) -> Result<(), Failure> {
-        Err(Failure::Internal(format!(
-            "failed to load '{model}', failed to poll from model repository"
-        )))
+    pub async fn load(&self, model: &str, overrides: LoadOverrides) -> Result<(), Failure> {
+        match self.control.get() {
+            Some(control) => control.load(model, overrides).await,
+            None => Err(Failure::Internal(format!(
+                "failed to load '{model}', failed to poll from model repository"
+            ))),
+        }
     }
 
     /// Starts unloading a model: it is refused to new requests at once, and gone when its accepted ones are answered.
     ///
     /// # Errors
     /// The control mode forbids it.
-    pub async fn unload(&self, _model: &str) -> Result<(), Failure> {
-        Ok(())
+    pub async fn unload(&self, model: &str) -> Result<(), Failure> {
+        match self.control.get() {
+            Some(control) => control.unload(model).await,
+            None => Ok(()),
+        }
     }
 
     /// The log settings in force.
     #[must_use]
     pub fn logging(&self) -> LogSettings {
-        LogSettings {
-            log_file: String::new(),
-            log_info: true,
-            log_warning: true,
-            log_error: true,
-            log_verbose_level: 0,
-            log_format: "default".into(),
-        }
+        self.logging.get().map(Logging::settings).unwrap_or_default()
     }
 
     /// Changes the log settings.
     ///
     /// # Errors
     /// A setting that cannot be changed at run time.
-    pub fn set_logging(&self, _settings: LogSettings) -> Result<LogSettings, Failure> {
-        Ok(self.logging())
+    pub fn set_logging(&self, settings: LogSettings) -> Result<LogSettings, Failure> {
+        match self.logging.get() {
+            Some(logging) => logging.set(settings).map_err(Failure::Invalid),
+            None => Ok(settings),
+        }
     }
 
     /// The largest request body accepted, in bytes.
     #[must_use]
     pub fn body_bytes_max(&self) -> usize {
-        64 << 20
+        self.options.body_bytes_max
     }
 
     /// Whether answers carry the `x-punctual-*` timing headers.
     #[must_use]
     pub fn timing_headers(&self) -> bool {
-        true
+        self.options.timing_headers
+    }
+
+    /// Begins the end: not ready any more, new requests are refused, accepted ones are still answered.
+    pub fn refuse_all(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.driver.drain();
+    }
+
+    /// Nothing waits and nothing runs.
+    #[must_use]
+    pub fn idle(&self) -> bool {
+        self.driver.idle()
+    }
+
+    /// Ends the executors' threads and writes the recording out.
+    pub fn stop(&self) {
+        self.driver.stop();
+    }
+
+    /// The scheduler's own counters.
+    #[must_use]
+    pub fn tally(&self) -> router::Tally {
+        self.driver.tally()
     }
 }
+
+/// Counts a request whose client left before its end.
+struct Account<'a> {
+    metrics: &'a ModelMetrics,
+    ended: bool,
+}
+
+impl Drop for Account<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.metrics.cancelled();
+        }
+    }
+}
+
+/// How long a client should wait before it tries again, where nothing better is known.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);

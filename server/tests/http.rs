@@ -1,6 +1,5 @@
 //! The HTTP front over real sockets: routes, limits, and clients that misbehave.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use server::http::{Limits, serve, serve_metrics};
@@ -24,7 +23,7 @@ async fn start(limits: Limits) -> Server {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let shutdown = async move { stopped.await.unwrap_or(()) };
-    let ended = tokio::spawn(serve(listener, Arc::new(Service {}), limits, shutdown));
+    let ended = tokio::spawn(serve(listener, Service::empty(), limits, shutdown));
     Server { address, stop, ended }
 }
 
@@ -115,8 +114,8 @@ async fn posts_answer_as_clients_expect() {
     );
     assert_answer(
         &server.post("/v2/models/m/infer", "", "{\"inputs\":[]}").await,
-        503,
-        "no model is served",
+        404,
+        "Request for unknown model: 'm' is not found",
     );
     assert_answer(
         &server.post("/v2/systemsharedmemory/region/r/register", "", "{}").await,

@@ -5,8 +5,8 @@ use prost_reflect::DynamicMessage;
 use super::inference::model_metadata_response::TensorMetadata;
 use super::inference::repository_index_response::ModelIndex;
 use super::inference::{
-    InferBatchStatistics, InferResponseStatistics, InferStatistics, MemoryUsage, ModelConfig,
-    ModelMetadataResponse, ModelStatistics, ServerMetadataResponse, StatisticDuration,
+    InferBatchStatistics, InferStatistics, MemoryUsage, ModelConfig, ModelMetadataResponse,
+    ModelStatistics, ServerMetadataResponse, StatisticDuration,
 };
 use crate::service;
 use crate::status::Failure;
@@ -60,15 +60,6 @@ pub(super) fn config(config: &DynamicMessage) -> Result<ModelConfig, Failure> {
 
 impl From<service::ModelStatistics> for ModelStatistics {
     fn from(model: service::ModelStatistics) -> Self {
-        let response = |(name, success): (String, service::StatisticDuration)| {
-            (
-                name,
-                InferResponseStatistics {
-                    success: Some(success.into()),
-                    ..InferResponseStatistics::default()
-                },
-            )
-        };
         Self {
             name: model.name,
             version: model.version,
@@ -78,13 +69,13 @@ impl From<service::ModelStatistics> for ModelStatistics {
             inference_stats: Some(model.inference_stats.into()),
             batch_stats: model.batch_stats.into_iter().map(InferBatchStatistics::from).collect(),
             memory_usage: model.memory_usage.into_iter().map(MemoryUsage::from).collect(),
-            response_stats: model.response_stats.into_iter().map(response).collect(),
+            response_stats: Default::default(),
         }
     }
 }
 
-impl From<service::InferStatistics> for InferStatistics {
-    fn from(stats: service::InferStatistics) -> Self {
+impl From<service::InferenceStatistics> for InferStatistics {
+    fn from(stats: service::InferenceStatistics) -> Self {
         Self {
             success: Some(stats.success.into()),
             fail: Some(stats.fail.into()),

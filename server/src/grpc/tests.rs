@@ -103,7 +103,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel::<()>();
         let (sender, events) = mpsc::unbounded_channel();
         let scripted = Arc::new(Scripted { permits: Semaphore::new(0), events: sender });
-        let service = Arc::new(Service {});
+        let service = Service::empty();
         let shutdown = async { drop(stopped.await) };
         let served = tokio::spawn(serve_with(listener, service, Arc::clone(&scripted), shutdown));
         let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
@@ -316,7 +316,7 @@ async fn shutting_down_answers_what_was_accepted_and_ends_streams() {
 async fn messages_over_the_limit_are_refused_as_exhausted_resources() {
     let server = Server::start().await;
     let mut large = request("echo", "a");
-    large.raw_input_contents = vec![vec![0; Service {}.body_bytes_max() + 1].into()];
+    large.raw_input_contents = vec![vec![0; Service::empty().body_bytes_max() + 1].into()];
     let status = server.client().model_infer(large.clone()).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
     let bomb = server

@@ -1,0 +1,71 @@
+//! Refusals in the words and numbers that a client can act on.
+
+use std::time::Duration;
+
+use router::Rejection;
+
+use super::RETRY_AFTER;
+use crate::status::Refusal;
+
+/// Says why the scheduler refused a request, and when to come again.
+pub(super) fn explain(rejection: Rejection, deadline: Option<Duration>, id: &str) -> Refusal {
+    let within = deadline
+        .map_or("none".to_owned(), |deadline| format!("{:.1} ms", deadline.as_secs_f64() * 1e3));
+    let text = match rejection {
+        Rejection::DeadlineUnreachable { predicted } => {
+            format!(
+                "predicted answer after {:.1} ms, but the deadline is in {within}; not started",
+                predicted.as_secs_f64() * 1e3
+            )
+        }
+        Rejection::DeadlineHopeless => {
+            format!(
+                "Request timeout expired: the deadline of {within} came out of reach while the request waited; not started"
+            )
+        }
+        Rejection::QueueFull => "Exceeds maximum queue size".to_owned(),
+        Rejection::TooManyShapes => {
+            "requests of too many different shapes wait for this model".to_owned()
+        }
+        Rejection::NotServed => "the model is being unloaded".to_owned(),
+        Rejection::NoExecutor => "no executor has this model".to_owned(),
+        Rejection::ExecutorLost => {
+            "the executor that ran the request is gone; it is not known whether it ran".to_owned()
+        }
+        Rejection::Draining => "the server is shutting down".to_owned(),
+    };
+    let error = if id.is_empty() { text } else { format!("[request id: {id}] {text}") };
+    let predicted = match rejection {
+        Rejection::DeadlineUnreachable { predicted } => Some(predicted),
+        Rejection::DeadlineHopeless
+        | Rejection::QueueFull
+        | Rejection::TooManyShapes
+        | Rejection::NotServed
+        | Rejection::NoExecutor
+        | Rejection::ExecutorLost
+        | Rejection::Draining => None,
+    };
+    let excess =
+        predicted.zip(deadline).map(|(predicted, deadline)| predicted.saturating_sub(deadline));
+    let retry_after = excess.unwrap_or(RETRY_AFTER).max(Duration::from_millis(1));
+    Refusal { error, reason: rejection.name(), predicted, deadline, retry_after }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_refusal_says_what_was_predicted_and_when_to_come_again() {
+        let refusal =
+            explain(Rejection::DeadlineUnreachable { predicted: 31 * MS }, Some(27 * MS), "q1");
+        assert_eq!(
+            refusal.error,
+            "[request id: q1] predicted answer after 31.0 ms, but the deadline is in 27.0 ms; not started"
+        );
+        assert_eq!((refusal.reason, refusal.retry_after), ("deadline_unreachable", 4 * MS));
+        assert_eq!(explain(Rejection::QueueFull, None, "").error, "Exceeds maximum queue size");
+    }
+}
