@@ -159,11 +159,11 @@ impl Config {
             exit_timeout: Duration::from_secs(flags.exit_timeout_secs.unwrap_or(30)),
             ports_file: flags.ports_file.clone(),
             record: flags.record.clone(),
-            models: models(flags)?,
+            models: models_config(flags)?,
             devices: flags.device.clone().unwrap_or_else(|| vec![DeviceChoice::Cpus]),
             onnxruntime: flags.onnxruntime.clone(),
             policy: flags.policy.clone().unwrap_or_else(|| batcher::ALL[0].name.into()),
-            queue_max: flags.queue_max.unwrap_or(1024),
+            queue_max: flags.queue_max.unwrap_or(models::QUEUE_MAX),
             router,
             http: http(flags, listen(flags.allow_http, http_address, flags.http_port, 8000)),
             grpc: listen(
@@ -183,7 +183,7 @@ impl Config {
     }
 }
 
-fn models(flags: &Flags) -> Result<ModelsConfig, ConfigError> {
+fn models_config(flags: &Flags) -> Result<ModelsConfig, ConfigError> {
     let repositories = flags.model_repository.clone().unwrap_or_default();
     if repositories.is_empty() {
         let reason = "at least one folder of models is needed".into();

@@ -1,6 +1,260 @@
 //! The model repositories: what lies in them, what of it is loaded, and the threads that load.
 
+mod files;
+pub mod loader;
 pub mod overrides;
+pub mod prepare;
 pub mod scan;
+mod sessions;
+pub mod state;
 
-pub use scan::{Changes, FoundModel, Scan, changes};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use gpu::LoadedModel;
+use gpu::measure::Batching;
+use models::{ExecutorId, LatencyProfile, ModelDescription};
+use parking_lot::Mutex;
+
+use self::loader::{Answer, Load, Loader};
+use self::overrides::Overridden;
+pub use self::scan::{Changes, FoundModel, Scan, changes};
+use crate::config::{ControlMode, ModelsConfig};
+use crate::service::{IndexEntry, LoadOverrides};
+use crate::status::Failure;
+
+/// A model version that is ready to take requests.
+pub struct Loaded {
+    /// The model's name.
+    pub model: String,
+    /// The version.
+    pub version: u64,
+    /// What its files say of it.
+    pub description: ModelDescription,
+    /// Time by batch size, of the slowest kind of executor.
+    pub profile: LatencyProfile,
+    /// Shapes of the measured rows, without the batch axis.
+    pub profiled_shapes: Vec<Vec<i64>>,
+    /// Whether requests may share a run.
+    pub batching: Batching,
+    /// The most rows of a run of several requests: 1 where batching is not true or does not pay.
+    pub batch_max: u32,
+    /// In place on these executors.
+    pub placed: Vec<(ExecutorId, Box<dyn LoadedModel>)>,
+}
+
+/// Makes versions ready, away from serving.
+pub trait Prepare: Send + Sync {
+    /// The versions that the model's policy asks for, of those found.
+    ///
+    /// # Errors
+    /// Where the model's settings are wrong, by file, line and key.
+    fn wanted(&self, load: &Load) -> Result<BTreeSet<u64>, String>;
+
+    /// Reads, loads, checks, measures and warms up one version.
+    ///
+    /// # Errors
+    /// Where that fails, by what and where.
+    fn prepare(&self, load: &Load, version: u64) -> Result<Loaded, String>;
+}
+
+/// Takes what is ready into service, and out of it.
+pub trait Sink: Send + Sync {
+    /// Requests that come from now on are answered by this; one of the same name and version is replaced by it and
+    /// still answers what it accepted.
+    fn place(&self, loaded: Loaded);
+
+    /// A version gets no more requests; `gone` is called when those it accepted are answered.
+    fn retire(&self, model: &str, version: u64, gone: Box<dyn FnOnce() + Send>);
+}
+
+/// The repositories and what is loaded of them.
+#[derive(Debug)]
+pub struct Repository {
+    config: ModelsConfig,
+    loader: Loader,
+    seen: Mutex<Seen>,
+}
+
+/// Loads under way.
+#[derive(Debug)]
+pub struct Loads(Vec<(String, Answer)>);
+
+impl Loads {
+    /// Waits for all of them; returns what could not be loaded, by model.
+    pub async fn finish(self) -> Vec<(String, String)> {
+        let mut failures = Vec::new();
+        for (model, answer) in self.0 {
+            if let Err(reason) = answer.await.unwrap_or_else(|_| Err("loading ended".into())) {
+                failures.push((model, reason));
+            }
+        }
+        failures
+    }
+}
+
+/// What was last seen and asked for.
+#[derive(Debug, Default)]
+struct Seen {
+    scan: Scan,
+    /// Models that were loaded with files or settings of a request: the next load reads all anew.
+    overridden: BTreeSet<String>,
+}
+
+impl Repository {
+    /// The repositories of `config`, loaded by `loader`.
+    #[must_use]
+    pub fn new(config: ModelsConfig, loader: Loader) -> Self {
+        Self { config, loader, seen: Mutex::default() }
+    }
+
+    /// Loads what is to be loaded at the start; returns what could not be, by model.
+    ///
+    /// # Errors
+    /// Where a repository cannot be read, or a model that was named is not there.
+    pub async fn start(&self) -> Result<Vec<(String, String)>, String> {
+        let scan = Scan::of(&self.config.repositories)?;
+        for name in scan.models.keys() {
+            self.loader.index(|index| index.found(name));
+        }
+        let asked = &self.config.load;
+        let all =
+            self.config.control != ControlMode::Explicit || asked.iter().any(|name| name == "*");
+        if let Some(absent) =
+            asked.iter().find(|name| *name != "*" && !scan.models.contains_key(*name))
+        {
+            return Err(format!("--load-model: '{absent}' is in no repository"));
+        }
+        let models = scan.models.iter().filter(|(name, _)| all || asked.contains(name));
+        let loads =
+            models.map(|(name, found)| (name.clone(), self.loader.load(whole(name, found))));
+        let loads = Loads(loads.collect());
+        self.seen.lock().scan = scan;
+        Ok(loads.finish().await)
+    }
+
+    /// Looks at the repositories again and follows what changed, for the timer of mode poll. Returns the loads that
+    /// this began, which nobody need wait for.
+    pub fn poll(&self) -> Loads {
+        let mut seen = self.seen.lock();
+        let scan = match Scan::of(&self.config.repositories) {
+            Ok(scan) => scan,
+            Err(reason) => {
+                tracing::warn!(reason, "the repositories are looked at again later");
+                return Loads(Vec::new());
+            }
+        };
+        let changes = changes(&seen.scan, &scan);
+        for model in &changes.unload {
+            self.loader.unload(model);
+            self.loader.index(|index| index.gone(model));
+        }
+        let loads = changes.load.into_iter().map(|(model, touched)| {
+            let load = Load { touched, ..whole(&model, &scan.models[&model]) };
+            let answer = self.loader.load(load);
+            (model, answer)
+        });
+        let loads = Loads(loads.collect());
+        seen.scan = scan;
+        loads
+    }
+
+    /// Loads or reloads a model; returns once it is ready.
+    ///
+    /// # Errors
+    /// What was wrong with the model, or the control mode forbids it.
+    pub async fn load(&self, model: &str, overrides: LoadOverrides) -> Result<(), Failure> {
+        self.require_explicit()?;
+        let done = self.loader.load(self.request(model, overrides)?);
+        let result = done.await.unwrap_or_else(|_| Err("the server is shutting down".into()));
+        result.map_err(|reason| Failure::Internal(format!("failed to load '{model}', {reason}")))
+    }
+
+    /// Takes a model out of service; it is gone when its accepted requests are answered.
+    ///
+    /// # Errors
+    /// The control mode forbids it.
+    pub fn unload(&self, model: &str) -> Result<(), Failure> {
+        self.require_explicit()?;
+        self.loader.unload(model);
+        Ok(())
+    }
+
+    /// The repository index; only ready models if `ready`.
+    #[must_use]
+    pub fn index(&self, ready: bool) -> Vec<IndexEntry> {
+        self.loader.index(|index| index.entries(ready))
+    }
+
+    /// The names of all models of the repositories, in order.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.loader.index(|index| index.names().map(str::to_owned).collect())
+    }
+
+    fn require_explicit(&self) -> Result<(), Failure> {
+        let refused = |reason: &str| Err(Failure::Unavailable(reason.to_owned()));
+        match self.config.control {
+            ControlMode::Explicit => Ok(()),
+            // Triton's sentence.
+            ControlMode::Poll => {
+                refused("explicit model load / unload is not allowed if polling is enabled")
+            }
+            ControlMode::None => refused(
+                "explicit model load / unload is not allowed unless the server runs with --model-control-mode explicit",
+            ),
+        }
+    }
+
+    /// The load that a request asks for.
+    fn request(&self, model: &str, overrides: LoadOverrides) -> Result<Load, Failure> {
+        let mut seen = self.seen.lock();
+        if overrides.files.is_empty() {
+            let scan = Scan::of(&self.config.repositories).map_err(Failure::Internal)?;
+            // Triton's sentence.
+            let absent =
+                || format!("failed to load '{model}', failed to poll from model repository");
+            let found = scan.models.get(model).ok_or_else(|| Failure::Internal(absent()))?;
+            let anew = seen.overridden.remove(model) || overrides.config.is_some();
+            if overrides.config.is_some() {
+                seen.overridden.insert(model.to_owned());
+            }
+            let changes = changes(&seen.scan, &scan);
+            let changed = changes.load.get(model).cloned().unwrap_or_default();
+            let touched = if anew { found.versions.keys().copied().collect() } else { changed };
+            let load = Load { config: overrides.config, touched, ..whole(model, found) };
+            seen.scan.models.insert(model.to_owned(), found.clone());
+            return Ok(load);
+        }
+        if overrides.config.is_none() {
+            // Triton's sentence.
+            return Err(Failure::Invalid(format!(
+                "failed to load '{model}', override model directory requires `config` parameter"
+            )));
+        }
+        if !plain_name(model) {
+            return Err(Failure::Invalid(format!("'{model}' cannot be a model's name")));
+        }
+        let files = Overridden::write(&overrides.files).map_err(Failure::Invalid)?;
+        let found = FoundModel::of(&self.config.repositories[0], files.folder());
+        seen.overridden.insert(model.to_owned());
+        let load = Load { config: overrides.config, files: Some(files), ..whole(model, &found) };
+        Ok(load)
+    }
+}
+
+/// A load of all versions of a model.
+fn whole(model: &str, found: &FoundModel) -> Load {
+    Load {
+        model: model.to_owned(),
+        found: found.clone(),
+        config: None,
+        touched: found.versions.keys().copied().collect(),
+        files: None,
+    }
+}
+
+/// A name that is one folder's: profiles are kept below it.
+fn plain_name(name: &str) -> bool {
+    Path::new(name).file_name().is_some_and(|file| file == name)
+}

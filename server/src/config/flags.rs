@@ -80,7 +80,7 @@ pub struct Flags {
     /// Which batch gets an idle executor [default: earliest_latest_start]
     #[arg(long, value_name = "NAME", help_heading = "Scheduling")]
     pub dispatch: Option<String>,
-    /// Requests that may wait for one model, where the model does not say [default: 1024]
+    /// Requests that may wait for one model, where the model does not say [default: 1000]
     #[arg(long, value_name = "N", help_heading = "Scheduling")]
     pub queue_max: Option<usize>,
 

@@ -15,16 +15,7 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let unit = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(unit);
-        let scale = match unit {
-            "us" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            _ => return Err(format!("{text:?} is no time; allowed are 250us, 25ms, 1.5s")),
-        };
-        let seconds = number.parse::<f64>().map_err(|error| format!("{text:?}: {error}"))? * scale;
-        Duration::try_from_secs_f64(seconds).map(Self).map_err(|error| format!("{text:?}: {error}"))
+        models::parse_duration(text).map(Self)
     }
 }
 

@@ -1,0 +1,269 @@
+//! The threads that load models, one model at a time each, at the lowest priority: serving comes first.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+use std::thread::Builder;
+
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::overrides::Overridden;
+use super::scan::FoundModel;
+use super::state::Index;
+use super::{Loaded, Prepare, Sink};
+
+/// The system's least urgent.
+const NICE: i32 = 19;
+
+/// A model to be loaded.
+#[derive(Debug)]
+pub struct Load {
+    /// Its name.
+    pub model: String,
+    /// Where its files are.
+    pub found: FoundModel,
+    /// A configuration as JSON in place of config.pbtxt.
+    pub config: Option<String>,
+    /// Versions whose files differ from those that are served.
+    pub touched: BTreeSet<u64>,
+    /// Files that must stay until the load ends.
+    pub files: Option<Overridden>,
+}
+
+/// Told once a load has ended.
+type Reply = oneshot::Sender<Result<(), String>>;
+
+/// Comes once a load has ended: the model is ready, or why it is not.
+pub type Answer = oneshot::Receiver<Result<(), String>>;
+
+/// Loads models on threads of its own.
+pub struct Loader {
+    threads: Vec<Sender<Job>>,
+    desk: Arc<Desk>,
+}
+
+struct Job {
+    load: Load,
+    /// The wish it comes from: outdated by a later unload.
+    wish: u64,
+    reply: Reply,
+}
+
+/// What the loading threads share.
+struct Desk {
+    state: Mutex<DeskState>,
+    prepare: Box<dyn Prepare>,
+    sink: Arc<dyn Sink>,
+}
+
+#[derive(Default)]
+struct DeskState {
+    index: Index,
+    /// For each model the number of its last unload.
+    wishes: std::collections::BTreeMap<String, u64>,
+}
+
+impl Loader {
+    /// Starts so many threads, which run on `cores` only (anywhere, if empty).
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(
+        threads: usize,
+        cores: &[usize],
+        prepare: Box<dyn Prepare>,
+        sink: Arc<dyn Sink>,
+    ) -> std::io::Result<Self> {
+        let desk = Arc::new(Desk { state: Mutex::default(), prepare, sink });
+        let start = |number| {
+            let (inbox, jobs) = unbounded::<Job>();
+            let (desk, cores) = (Arc::clone(&desk), cores.to_vec());
+            Builder::new().name(format!("loader-{number}")).spawn(move || {
+                settle(&cores);
+                desk.work(&jobs);
+            })?;
+            Ok(inbox)
+        };
+        let threads = (0..threads.max(1)).map(start).collect::<std::io::Result<_>>()?;
+        Ok(Self { threads, desk })
+    }
+
+    /// Queues a load. The answer comes when the model is ready, or could not be made so.
+    #[must_use]
+    pub fn load(&self, load: Load) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        let wish = {
+            let mut state = self.desk.state.lock();
+            state.index.found(&load.model);
+            state.wish(&load.model)
+        };
+        // Loads of one model follow each other: the same thread does them.
+        let mut hash = DefaultHasher::new();
+        load.model.hash(&mut hash);
+        let thread = hash.finish() % self.threads.len() as u64;
+        let thread = usize::try_from(thread).expect("one of the threads");
+        self.threads[thread]
+            .send(Job { load, wish, reply })
+            .expect("the threads live as long as this");
+        answer
+    }
+
+    /// Takes all versions of a model out of service; loads of it that are under way come to nothing.
+    pub fn unload(&self, model: &str) {
+        let versions = {
+            let mut state = self.desk.state.lock();
+            *state.wishes.entry(model.to_owned()).or_default() += 1;
+            state.index.ready_versions(model)
+        };
+        for version in versions {
+            self.desk.retire(model, version);
+        }
+    }
+
+    /// Looks at or changes the index.
+    pub fn index<T>(&self, look: impl FnOnce(&mut Index) -> T) -> T {
+        look(&mut self.desk.state.lock().index)
+    }
+}
+
+impl std::fmt::Debug for Loader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loader").field("threads", &self.threads.len()).finish_non_exhaustive()
+    }
+}
+
+impl DeskState {
+    fn wish(&self, model: &str) -> u64 {
+        self.wishes.get(model).copied().unwrap_or_default()
+    }
+}
+
+impl Desk {
+    fn work(self: Arc<Self>, jobs: &Receiver<Job>) {
+        for Job { load, wish, reply } in jobs {
+            let result = self.load(&load, wish);
+            if let Err(reason) = &result {
+                tracing::error!(model = load.model, reason, "the model cannot be loaded");
+            }
+            // Nobody may wait for it any more.
+            drop(reply.send(result));
+        }
+    }
+
+    /// Makes the wanted versions ready, then takes the others out of service. A version that fails leaves all that
+    /// is served in place.
+    fn load(self: &Arc<Self>, load: &Load, wish: u64) -> Result<(), String> {
+        let model = &load.model;
+        let wanted = match self.wanted(load) {
+            Ok(wanted) => wanted,
+            Err(reason) => {
+                let versions = load.found.versions.keys().copied();
+                self.state.lock().index.model_failed(model, versions, &reason);
+                return Err(reason);
+            }
+        };
+        let mut failures = Vec::new();
+        for &version in &wanted {
+            if self.state.lock().index.is_ready(model, version) && !load.touched.contains(&version)
+            {
+                continue;
+            }
+            self.state.lock().index.loading(model, version);
+            match guarded(|| self.prepare.prepare(load, version)) {
+                Ok(loaded) => self.place(loaded, wish)?,
+                Err(reason) => {
+                    self.state.lock().index.failed(model, version, &reason);
+                    failures.push(format!("version {version}: {reason}"));
+                }
+            }
+        }
+        if !failures.is_empty() {
+            return Err(failures.join("; "));
+        }
+        let ready = self.state.lock().index.ready_versions(model);
+        for version in ready.into_iter().filter(|version| !wanted.contains(version)) {
+            self.retire(model, version);
+        }
+        Ok(())
+    }
+
+    fn wanted(&self, load: &Load) -> Result<BTreeSet<u64>, String> {
+        if let Some(problem) = &load.found.problem {
+            return Err(problem.clone());
+        }
+        let wanted = guarded(|| self.prepare.wanted(load))?;
+        if wanted.is_empty() {
+            let model = &load.model;
+            return Err(format!(
+                "at least one version must be available under the version policy of model '{model}'"
+            ));
+        }
+        Ok(wanted)
+    }
+
+    fn place(self: &Arc<Self>, loaded: Loaded, wish: u64) -> Result<(), String> {
+        let (model, version) = (loaded.model.clone(), loaded.version);
+        let current = || self.state.lock().wish(&model) == wish;
+        let outdated = || format!("'{model}' was unloaded while version {version} was loaded");
+        if !current() {
+            let mut state = self.state.lock();
+            state.index.failed(&model, version, "unloaded");
+            return Err(outdated());
+        }
+        tracing::info!(model, version, "the model is ready");
+        self.sink.place(loaded);
+        self.state.lock().index.ready(&model, version);
+        if !current() {
+            self.retire(&model, version);
+            return Err(outdated());
+        }
+        Ok(())
+    }
+
+    fn retire(self: &Arc<Self>, model: &str, version: u64) {
+        let change = self.state.lock().index.unloading(model, version);
+        let desk: Weak<Self> = Arc::downgrade(self);
+        let name = model.to_owned();
+        let gone = move || {
+            if let Some(desk) = desk.upgrade() {
+                desk.state.lock().index.unloaded(&name, version, change);
+            }
+        };
+        self.sink.retire(model, version, Box::new(gone));
+    }
+}
+
+/// A panic of a backend fails the load and leaves the thread to the next one.
+fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic_text(&*panic);
+        Err(format!("loading panicked: {text}"))
+    })
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no text".into())
+}
+
+/// Gives the calling thread the lowest priority and keeps it on `cores`.
+fn settle(cores: &[usize]) {
+    // On Linux a nice value belongs to one thread.
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::warn!(%error, "a loading thread keeps the usual priority");
+    }
+    if cores.is_empty() {
+        return;
+    }
+    let mut set = rustix::thread::CpuSet::new();
+    for &core in cores {
+        set.set(core);
+    }
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+        tracing::warn!(?cores, %error, "a loading thread cannot be kept off the executors' cores");
+    }
+}

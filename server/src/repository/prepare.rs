@@ -1,0 +1,354 @@
+//! Makes one version ready: described, in place on its executors, checked, measured, warmed up.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gpu::measure::{Batching, Probe};
+use gpu::{Executor, LoadedModel, ModelSource};
+use models::{
+    BatchingMode, DeviceKind, Dim, ExecutorId, LatencyProfile, ModelDescription, ModelFiles,
+    ProfilePoint, QUEUE_MAX, VersionPolicy,
+};
+
+use super::files::{self, Beside};
+use super::loader::Load;
+use super::sessions::Sessions;
+use super::{Loaded, Prepare};
+use crate::config::Config;
+use crate::profiles::{ProfileKey, ProfileStore, Subject, cpu_name};
+
+/// Where a model that cannot be measured is assumed to be, until its runs say better.
+const UNMEASURED: Duration = Duration::from_millis(10);
+
+/// An executor as the loader sees it.
+#[derive(Clone)]
+pub struct Place {
+    /// Its number.
+    pub id: ExecutorId,
+    /// Its backend.
+    pub executor: Arc<dyn Executor>,
+    /// Its cores; 1 for other devices.
+    pub cores: u32,
+    /// The time of any model, where it needs no measuring: that of an emulated device.
+    pub known: Option<LatencyProfile>,
+}
+
+/// Prepares models for a set of executors.
+pub struct Workshop {
+    places: Vec<Place>,
+    store: ProfileStore,
+    sessions: Sessions,
+    runtime: String,
+    cpu: String,
+    settings: WorkshopSettings,
+}
+
+/// What the operator says of all models.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkshopSettings {
+    /// The longest that measuring a model may take.
+    pub budget: Duration,
+    /// Models without config.pbtxt are served.
+    pub auto_complete: bool,
+    /// Requests that may wait where a model does not say.
+    pub queue_max: usize,
+}
+
+impl WorkshopSettings {
+    /// Those of `punctual serve`.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let (budget, auto_complete) = (config.models.profile_budget, config.models.auto_complete);
+        Self { budget, auto_complete, queue_max: config.queue_max }
+    }
+}
+
+/// What was found out about a version on one kind of executor.
+struct Measured {
+    kind: DeviceKind,
+    profile: LatencyProfile,
+    shapes: Vec<Vec<i64>>,
+    batching: Batching,
+}
+
+impl Workshop {
+    /// A workshop for those executors. `runtime` names what runs models, with its version.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn new(
+        places: Vec<Place>,
+        store: ProfileStore,
+        runtime: String,
+        settings: WorkshopSettings,
+    ) -> std::io::Result<Self> {
+        let sessions = Sessions::start()?;
+        Ok(Self { places, store, sessions, runtime, cpu: cpu_name(), settings })
+    }
+
+    /// The places of a model: as many as it asks for, beginning at one that its name chooses, so that models of one
+    /// place each do not all meet on the first.
+    fn places_of(&self, description: &ModelDescription) -> impl Iterator<Item = &Place> {
+        let count = description.executors.map_or(self.places.len(), |count| count as usize);
+        let mut hash = DefaultHasher::new();
+        description.name.hash(&mut hash);
+        let first = usize::try_from(hash.finish() % self.places.len().max(1) as u64).unwrap_or(0);
+        let all = self.places.iter().cycle().skip(first);
+        all.take(count.min(self.places.len()))
+    }
+
+    /// Loads a model on a place. Threads that a runtime starts inherit the priority of the thread that loads, so
+    /// where there are any it must not be this one.
+    fn load(&self, place: &Place, source: &ModelSource) -> Result<Box<dyn LoadedModel>, String> {
+        let loaded = if source.threads > 1 {
+            let (executor, source) = (Arc::clone(&place.executor), source.clone());
+            self.sessions.run(move || executor.load(&source))
+        } else {
+            place.executor.load(source)
+        };
+        loaded.map_err(|error| error.to_string())
+    }
+
+    fn measure(
+        &self,
+        place: &Place,
+        model: &mut dyn LoadedModel,
+        source: &ModelSource,
+        kept: (Subject<'_>, &str),
+    ) -> Result<Measured, String> {
+        let kind = place.executor.kind();
+        let mut probe = match Probe::new(model, source, &kind, None) {
+            Ok(probe) => probe,
+            Err(error) => return Ok(unmeasured(kind, source, &error.to_string())),
+        };
+        let shapes = probe.inner_shapes().to_vec();
+        let batching = probe.batching().map_err(|error| error.to_string())?;
+        let (subject, model_hash) = kept;
+        let key = ProfileKey {
+            model: model_hash.to_owned(),
+            runtime: self.runtime.clone(),
+            cpu: self.cpu.clone(),
+            device: kind.clone(),
+            threads: source.threads,
+            rows_max: source.rows_max,
+            shapes: Some(shapes.clone()),
+        };
+        let known = place.known.clone().or_else(|| self.store.find(subject, &key));
+        let profile = match known {
+            Some(profile) => profile,
+            None => {
+                let profile = probe.profile(self.settings.budget);
+                let profile = profile.map_err(|error| error.to_string())?;
+                self.store.keep(subject, &key, &profile);
+                profile
+            }
+        };
+        Ok(Measured { kind, profile, shapes, batching })
+    }
+}
+
+impl Prepare for Workshop {
+    fn wanted(&self, load: &Load) -> Result<BTreeSet<u64>, String> {
+        let config = Beside::read(load)?.config.map(|(_, config)| config).unwrap_or_default();
+        let there: Vec<_> = load.found.versions.keys().copied().collect();
+        Ok(VersionPolicy::of(&config).choose(&there).into_iter().collect())
+    }
+
+    fn prepare(&self, load: &Load, version: u64) -> Result<Loaded, String> {
+        let beside = Beside::read(load)?;
+        if beside.config.is_none() && !self.settings.auto_complete {
+            let folder = load.found.folder.display();
+            return Err(format!(
+                "{folder}: config.pbtxt is missing; needed by --disable-auto-complete-config"
+            ));
+        }
+        let file = models::model_filename(beside.config.as_ref().map(|(_, config)| config));
+        let path = files::model_file(&load.found, version, &file);
+        let bytes = std::fs::read(&path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let mut description = describe(load, &beside, (&path.display().to_string(), &bytes))?;
+        for warning in &description.warnings {
+            tracing::warn!(model = load.model, version, "{warning}");
+        }
+        let asked = beside.settings.as_ref().map(|(_, settings)| settings);
+        if description.queue_max == QUEUE_MAX && asked.is_none_or(|asked| asked.queue_max.is_none())
+        {
+            description.queue_max = self.settings.queue_max;
+        }
+        let hash = files::hash(&load.found, version, (&path, &bytes))?;
+        drop(bytes);
+        let source = ModelSource {
+            name: format!("{} version {version}", load.model),
+            path,
+            signature: description.signature.clone(),
+            rows_max: description.rows_max,
+            threads: 1,
+        };
+        let subject = Subject { repository: &load.found.repository, model: &load.model, version };
+        let (placed, measured) = self.put(&description, source, (subject, &hash))?;
+        let batch_max_asked = asked.and_then(|asked| asked.batch_max);
+        Ok(assemble((load, version), description, placed, measured, batch_max_asked))
+    }
+}
+
+type Placed = Vec<(ExecutorId, Box<dyn LoadedModel>)>;
+
+impl Workshop {
+    /// Loads a model on all of its places, measures it once on each kind of them and warms it up on the others.
+    fn put(
+        &self,
+        description: &ModelDescription,
+        mut source: ModelSource,
+        kept: (Subject<'_>, &str),
+    ) -> Result<(Placed, Vec<Measured>), String> {
+        let mut placed = Placed::new();
+        let mut measured: Vec<Measured> = Vec::new();
+        for place in self.places_of(description) {
+            source.threads =
+                description.threads.unwrap_or(place.cores).clamp(1, place.cores.max(1));
+            let mut model = self.load(place, &source)?;
+            let kind = place.executor.kind();
+            match measured.iter().find(|measured| measured.kind == kind) {
+                None => measured.push(self.measure(place, &mut *model, &source, kept)?),
+                Some(measured) => {
+                    let shapes = Some(measured.shapes.clone());
+                    let warm = Probe::new(&mut *model, &source, &kind, shapes);
+                    // What cannot be run with made-up inputs was warned of at its measuring.
+                    drop(warm.map(|_| ()));
+                }
+            }
+            placed.push((place.id, model));
+        }
+        if placed.is_empty() {
+            return Err("there is no executor".into());
+        }
+        Ok((placed, measured))
+    }
+}
+
+fn describe(load: &Load, beside: &Beside, onnx: (&str, &[u8])) -> Result<ModelDescription, String> {
+    let description = models::describe(ModelFiles {
+        model: &load.model,
+        onnx,
+        config: beside.config.as_ref().map(|(file, config)| (file.as_str(), config)),
+        settings: beside.settings.as_ref().map(|(file, settings)| (file.as_str(), settings)),
+        labels: &beside.labels,
+    });
+    let description = description.map_err(|error| error.to_string())?;
+    if let Some(policy) = &description.policy {
+        let file = beside.settings.as_ref().map_or("punctual.toml", |(file, _)| file.as_str());
+        batcher::by_name(policy).map_err(|error| format!("{file}: policy: {error}"))?;
+    }
+    Ok(description)
+}
+
+/// A model that runs with no made-up input is served all the same, alone, from a guess.
+fn unmeasured(kind: DeviceKind, source: &ModelSource, reason: &str) -> Measured {
+    tracing::warn!(
+        model = source.name,
+        reason,
+        "the model cannot be measured: its requests run alone, and its first predictions are guesses"
+    );
+    let skip = usize::from(source.signature.batched);
+    let length = |dim: &Dim| match dim {
+        Dim::Fixed(_) => dim.protocol(),
+        Dim::Any(_) => 1,
+    };
+    let inputs = source.signature.inputs.iter();
+    Measured {
+        kind,
+        profile: LatencyProfile::linear(Duration::ZERO, UNMEASURED, 1),
+        shapes: inputs.map(|input| input.dims[skip..].iter().map(length).collect()).collect(),
+        batching: Batching::False { reason: "the model cannot be measured".into() },
+    }
+}
+
+fn assemble(
+    (load, version): (&Load, u64),
+    description: ModelDescription,
+    placed: Placed,
+    measured: Vec<Measured>,
+    batch_max_asked: Option<u32>,
+) -> Loaded {
+    let untrue = measured.iter().map(|measured| &measured.batching);
+    let batching = untrue.fold(Batching::True, |all, one| match all {
+        Batching::True => one.clone(),
+        Batching::False { .. } => all,
+    });
+    let profile = slowest(measured.iter().map(|measured| &measured.profile));
+    let batch_max = batch_max(&description, &batching, &profile, batch_max_asked);
+    if let (Batching::False { reason }, true) = (&batching, description.batch_max > 1) {
+        let (model, mode) = (&load.model, description.batching);
+        match mode {
+            BatchingMode::Auto => {
+                tracing::warn!(model, version, reason, "requests of this model do not share runs");
+            }
+            BatchingMode::Always => {
+                tracing::warn!(
+                    model,
+                    version,
+                    reason,
+                    "requests share runs, as punctual.toml insists"
+                );
+            }
+            BatchingMode::Never => {}
+        }
+    }
+    let profiled_shapes = measured.into_iter().next().map(|first| first.shapes).unwrap_or_default();
+    let model = load.model.clone();
+    Loaded { model, version, description, profile, profiled_shapes, batching, batch_max, placed }
+}
+
+/// The most rows of a run of several requests: where batching is true, as many as pay, unless the model's settings
+/// state how many.
+fn batch_max(
+    description: &ModelDescription,
+    batching: &Batching,
+    profile: &LatencyProfile,
+    asked: Option<u32>,
+) -> u32 {
+    let shared = match (description.batching, batching) {
+        (BatchingMode::Never, _) | (BatchingMode::Auto, Batching::False { .. }) => false,
+        (BatchingMode::Always, _) | (BatchingMode::Auto, Batching::True) => true,
+    };
+    if !shared {
+        return 1;
+    }
+    let pays = if asked.is_some() { u32::MAX } else { profile.batch_that_pays() };
+    description.batch_max.min(pays).max(1)
+}
+
+/// The longest time for each batch size that all profiles have.
+fn slowest<'a>(mut profiles: impl Iterator<Item = &'a LatencyProfile>) -> LatencyProfile {
+    let first = profiles.next().expect("a placed model was measured").clone();
+    profiles.fold(first, |slowest, other| {
+        let points = slowest.points().iter().filter(|point| point.batch <= other.batch_max());
+        let points = points.map(|point| ProfilePoint {
+            median: point.median.max(other.median(point.batch)),
+            p99: point.p99.max(other.time(point.batch)),
+            ..*point
+        });
+        LatencyProfile::new(points.collect()).expect("the longer of two times is in order")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn executors_of_different_kinds_are_planned_with_the_slowest() {
+        let steep = LatencyProfile::linear(ms(0), ms(4), 8);
+        let flat = LatencyProfile::linear(ms(9), ms(1), 4);
+        let both = slowest([&steep, &flat].into_iter());
+        assert_eq!((both.time(1), both.batch_max()), (ms(10), 1));
+        let both = slowest([&flat, &steep].into_iter());
+        assert_eq!((both.time(1), both.time(4), both.batch_max()), (ms(10), ms(16), 4));
+    }
+}
