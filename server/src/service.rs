@@ -3,6 +3,7 @@
 mod refusal;
 mod types;
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use batcher::PolicySettings;
 use gpu::LoadedModel;
 use models::{ExecutorId, LatencyProfile, ModelDescription, VariantId};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use prost_reflect::DynamicMessage;
 use router::{Router, VariantSpec};
 
@@ -109,6 +110,9 @@ impl std::fmt::Debug for Loaded {
 /// The metrics of each variant, by its number.
 type MetricsTable = RwLock<Vec<Option<Arc<ModelMetrics>>>>;
 
+/// Called when a withdrawn version has answered all that it accepted.
+pub type Gone = Box<dyn FnOnce() + Send>;
+
 /// Everything that HTTP and gRPC offer. Shared by all connections.
 pub struct Service {
     options: ServiceOptions,
@@ -116,6 +120,7 @@ pub struct Service {
     driver: Arc<Driver>,
     metrics: Arc<Metrics>,
     variants: Arc<MetricsTable>,
+    leaving: Arc<Mutex<BTreeMap<VariantId, Gone>>>,
     variant_next: AtomicU32,
     control: OnceLock<Arc<dyn Control>>,
     logging: OnceLock<Logging>,
@@ -156,7 +161,15 @@ impl Service {
                 }
             }
         };
-        let on_unloaded = |variant: VariantId| tracing::debug!(variant = variant.0, "unloaded");
+        let leaving: Arc<Mutex<BTreeMap<VariantId, Gone>>> = Arc::default();
+        let left = Arc::clone(&leaving);
+        let on_unloaded = move |variant: VariantId| {
+            tracing::debug!(variant = variant.0, "unloaded");
+            let gone = left.lock().remove(&variant);
+            if let Some(gone) = gone {
+                gone();
+            }
+        };
         let driver =
             Driver::start(router, executors, recorder, Box::new(on_batch), Box::new(on_unloaded))?;
         Ok(Arc::new(Self {
@@ -165,6 +178,7 @@ impl Service {
             driver,
             metrics: Metrics::new(),
             variants,
+            leaving,
             variant_next: AtomicU32::new(0),
             control: OnceLock::new(),
             logging: OnceLock::new(),
@@ -234,10 +248,14 @@ impl Service {
         self.catalog.insert(Arc::new(Served::new(description, version, measured, metrics, retire)));
     }
 
-    /// Takes a version away from new requests; it is unloaded when its accepted ones are answered.
-    pub fn withdraw(&self, model: &str, version: u64) {
-        if self.catalog.remove(model, version).is_some() {
-            self.metrics.forget(model, &version.to_string());
+    /// Takes a version away from new requests; it is unloaded, and `gone` called, when its accepted ones are answered.
+    pub fn withdraw(&self, model: &str, version: u64, gone: Gone) {
+        match self.catalog.remove(model, version) {
+            None => gone(),
+            Some(served) => {
+                self.leaving.lock().insert(served.variant, gone);
+                self.metrics.forget(model, &version.to_string());
+            }
         }
     }
 
