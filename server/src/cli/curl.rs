@@ -29,7 +29,8 @@ fn line(model: &ModelMetadata, url: &str) -> Option<String> {
     let body = serde_json::json!({ "inputs": inputs }).to_string();
     // A name or text with a quote would end the shell's word.
     let body = body.replace('\'', "\\u0027");
-    let name = percent_encoding::utf8_percent_encode(&model.name, percent_encoding::NON_ALPHANUMERIC);
+    let name =
+        percent_encoding::utf8_percent_encode(&model.name, percent_encoding::NON_ALPHANUMERIC);
     let name = name.to_string().replace("%5F", "_").replace("%2D", "-").replace("%2E", ".");
     Some(format!("curl -s {url}/v2/models/{name}/infer -d '{body}'"))
 }
@@ -45,7 +46,8 @@ fn input(input: &TensorMetadata) -> Option<(usize, serde_json::Value)> {
     let datatype = DataType::from_name(input.datatype)?;
     let data = (0..count).map(|index| element(datatype, index)).collect::<Option<Vec<_>>>()?;
     let (name, datatype) = (&input.name, input.datatype);
-    let input = serde_json::json!({ "name": name, "shape": shape, "datatype": datatype, "data": data });
+    let input =
+        serde_json::json!({ "name": name, "shape": shape, "datatype": datatype, "data": data });
     Some((count, input))
 }
 

@@ -55,6 +55,8 @@ pub struct WorkshopSettings {
     pub auto_complete: bool,
     /// Requests that may wait where a model does not say.
     pub queue_max: usize,
+    /// Measured again though a profile is kept.
+    pub anew: bool,
 }
 
 impl WorkshopSettings {
@@ -62,7 +64,7 @@ impl WorkshopSettings {
     #[must_use]
     pub fn of(config: &Config) -> Self {
         let (budget, auto_complete) = (config.models.profile_budget, config.models.auto_complete);
-        Self { budget, auto_complete, queue_max: config.queue_max }
+        Self { budget, auto_complete, queue_max: config.queue_max, anew: false }
     }
 }
 
@@ -136,7 +138,8 @@ impl Workshop {
             rows_max: source.rows_max,
             shapes: Some(shapes.clone()),
         };
-        let known = place.known.clone().or_else(|| self.store.find(subject, &key));
+        let kept = || self.store.find(subject, &key).filter(|_| !self.settings.anew);
+        let known = place.known.clone().or_else(kept);
         let profile = match known {
             Some(profile) => profile,
             None => {
