@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod check;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod driver;

@@ -1,3 +1,67 @@
 //! `punctual`: the server and its tools.
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use server::cli::serve::{Server, THREADS_TIMEOUT};
+use server::cli::{Cli, Command, profile};
+use server::config::triton::without_triton_flags;
+use server::config::{Config, Flags};
+use server::logging::Logging;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(reason) => {
+            complain(&reason);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode, String> {
+    let (arguments, warnings) = without_triton_flags(std::env::args())?;
+    match Cli::parse_from(arguments).command {
+        Command::Serve(flags) => serve(&flags, &warnings),
+        Command::Profile(args) => {
+            say(profile::profile(&args)?.trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn serve(flags: &Flags, warnings: &[String]) -> Result<ExitCode, String> {
+    let config = Config::read(flags).map_err(|error| error.to_string())?;
+    let (subscriber, logging) = Logging::new(config.log.clone())?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|error| error.to_string())?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let server = Server::build(config, &logging, cache_folder().as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(server.io_threads)
+        .thread_name("io")
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the system gives no thread: {error}"))?;
+    let exit = runtime.block_on(server.run(say));
+    // Connections that did not end in time are closed with the process.
+    runtime.shutdown_timeout(THREADS_TIMEOUT);
+    Ok(ExitCode::from(exit?.code()))
+}
+
+/// The user's folder for caches, by the XDG convention.
+fn cache_folder() -> Option<PathBuf> {
+    let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))
+}
+
+#[expect(clippy::print_stdout, reason = "the program's own output")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+fn complain(reason: &str) {
+    eprintln!("punctual: {reason}");
+}

@@ -10,38 +10,16 @@ pub mod state;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use gpu::LoadedModel;
-use gpu::measure::Batching;
-use models::{ExecutorId, LatencyProfile, ModelDescription};
 use parking_lot::Mutex;
 
 use self::loader::{Answer, Load, Loader};
 use self::overrides::Overridden;
 pub use self::scan::{Changes, FoundModel, Scan, changes};
 use crate::config::{ControlMode, ModelsConfig};
-use crate::service::{IndexEntry, LoadOverrides};
+use crate::service::{Control, Gone, IndexEntry, Later, LoadOverrides, Loaded, Service};
 use crate::status::Failure;
-
-/// A model version that is ready to take requests.
-pub struct Loaded {
-    /// The model's name.
-    pub model: String,
-    /// The version.
-    pub version: u64,
-    /// What its files say of it.
-    pub description: ModelDescription,
-    /// Time by batch size, of the slowest kind of executor.
-    pub profile: LatencyProfile,
-    /// Shapes of the measured rows, without the batch axis.
-    pub profiled_shapes: Vec<Vec<i64>>,
-    /// Whether requests may share a run.
-    pub batching: Batching,
-    /// The most rows of a run of several requests: 1 where batching is not true or does not pay.
-    pub batch_max: u32,
-    /// In place on these executors.
-    pub placed: Vec<(ExecutorId, Box<dyn LoadedModel>)>,
-}
 
 /// Makes versions ready, away from serving.
 pub trait Prepare: Send + Sync {
@@ -65,7 +43,17 @@ pub trait Sink: Send + Sync {
     fn place(&self, loaded: Loaded);
 
     /// A version gets no more requests; `gone` is called when those it accepted are answered.
-    fn retire(&self, model: &str, version: u64, gone: Box<dyn FnOnce() + Send>);
+    fn retire(&self, model: &str, version: u64, gone: Gone);
+}
+
+impl Sink for Service {
+    fn place(&self, loaded: Loaded) {
+        self.install(loaded);
+    }
+
+    fn retire(&self, model: &str, version: u64, gone: Gone) {
+        self.withdraw(model, version, gone);
+    }
 }
 
 /// The repositories and what is loaded of them.
@@ -74,6 +62,8 @@ pub struct Repository {
     config: ModelsConfig,
     loader: Loader,
     seen: Mutex<Seen>,
+    /// All models of the start are ready.
+    started: AtomicBool,
 }
 
 /// Loads under way.
@@ -105,7 +95,8 @@ impl Repository {
     /// The repositories of `config`, loaded by `loader`.
     #[must_use]
     pub fn new(config: ModelsConfig, loader: Loader) -> Self {
-        Self { config, loader, seen: Mutex::default() }
+        let started = AtomicBool::new(!config.strict_readiness);
+        Self { config, loader, seen: Mutex::default(), started }
     }
 
     /// Loads what is to be loaded at the start; returns what could not be, by model.
@@ -130,7 +121,11 @@ impl Repository {
             models.map(|(name, found)| (name.clone(), self.loader.load(whole(name, found))));
         let loads = Loads(loads.collect());
         self.seen.lock().scan = scan;
-        Ok(loads.finish().await)
+        let failures = loads.finish().await;
+        if failures.is_empty() {
+            self.started.store(true, Ordering::Relaxed);
+        }
+        Ok(failures)
     }
 
     /// Looks at the repositories again and follows what changed, for the timer of mode poll. Returns the loads that
@@ -186,12 +181,6 @@ impl Repository {
         self.loader.index(|index| index.entries(ready))
     }
 
-    /// The names of all models of the repositories, in order.
-    #[must_use]
-    pub fn names(&self) -> Vec<String> {
-        self.loader.index(|index| index.names().map(str::to_owned).collect())
-    }
-
     fn require_explicit(&self) -> Result<(), Failure> {
         let refused = |reason: &str| Err(Failure::Unavailable(reason.to_owned()));
         match self.config.control {
@@ -240,6 +229,24 @@ impl Repository {
         seen.overridden.insert(model.to_owned());
         let load = Load { config: overrides.config, files: Some(files), ..whole(model, &found) };
         Ok(load)
+    }
+}
+
+impl Control for Repository {
+    fn index(&self, ready: bool) -> Vec<IndexEntry> {
+        Self::index(self, ready)
+    }
+
+    fn load<'a>(&'a self, model: &'a str, overrides: LoadOverrides) -> Later<'a, ()> {
+        Box::pin(Self::load(self, model, overrides))
+    }
+
+    fn unload<'a>(&'a self, model: &'a str) -> Later<'a, ()> {
+        Box::pin(std::future::ready(Self::unload(self, model)))
+    }
+
+    fn ready(&self) -> bool {
+        self.started.load(Ordering::Relaxed)
     }
 }
 

@@ -4,13 +4,14 @@ mod refusal;
 mod seams;
 mod types;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use batcher::PolicySettings;
 use models::VariantId;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use prost_reflect::DynamicMessage;
 use router::{Router, VariantSpec};
 
@@ -47,6 +48,9 @@ const EXTENSIONS: [&str; 8] = [
 /// The metrics of each variant, by its number.
 type MetricsTable = RwLock<Vec<Option<Arc<ModelMetrics>>>>;
 
+/// Called when a withdrawn version has answered all that it accepted.
+pub type Gone = Box<dyn FnOnce() + Send>;
+
 /// Everything that HTTP and gRPC offer. Shared by all connections.
 pub struct Service {
     options: ServiceOptions,
@@ -54,6 +58,7 @@ pub struct Service {
     driver: Arc<Driver>,
     metrics: Arc<Metrics>,
     variants: Arc<MetricsTable>,
+    leaving: Arc<Mutex<BTreeMap<VariantId, Gone>>>,
     variant_next: AtomicU32,
     control: OnceLock<Arc<dyn Control>>,
     logging: OnceLock<Logging>,
@@ -94,7 +99,15 @@ impl Service {
                 }
             }
         };
-        let on_unloaded = |variant: VariantId| tracing::debug!(variant = variant.0, "unloaded");
+        let leaving: Arc<Mutex<BTreeMap<VariantId, Gone>>> = Arc::default();
+        let left = Arc::clone(&leaving);
+        let on_unloaded = move |variant: VariantId| {
+            tracing::debug!(variant = variant.0, "unloaded");
+            let gone = left.lock().remove(&variant);
+            if let Some(gone) = gone {
+                gone();
+            }
+        };
         let driver =
             Driver::start(router, executors, recorder, Box::new(on_batch), Box::new(on_unloaded))?;
         Ok(Arc::new(Self {
@@ -103,6 +116,7 @@ impl Service {
             driver,
             metrics: Metrics::new(),
             variants,
+            leaving,
             variant_next: AtomicU32::new(0),
             control: OnceLock::new(),
             logging: OnceLock::new(),
@@ -172,10 +186,14 @@ impl Service {
         self.catalog.insert(Arc::new(Served::new(description, version, measured, metrics, retire)));
     }
 
-    /// Takes a version away from new requests; it is unloaded when its accepted ones are answered.
-    pub fn withdraw(&self, model: &str, version: u64) {
-        if self.catalog.remove(model, version).is_some() {
-            self.metrics.forget(model, &version.to_string());
+    /// Takes a version away from new requests; it is unloaded, and `gone` called, when its accepted ones are answered.
+    pub fn withdraw(&self, model: &str, version: u64, gone: Gone) {
+        match self.catalog.remove(model, version) {
+            None => gone(),
+            Some(served) => {
+                self.leaving.lock().insert(served.variant, gone);
+                self.metrics.forget(model, &version.to_string());
+            }
         }
     }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gpu::measure::Batching;
 use gpu::{Emulated, Noise};
 use models::{ExecutorId, LatencyProfile};
 use parking_lot::Mutex;
@@ -14,15 +13,13 @@ use server::config::{Config, ControlMode, Flags};
 use server::profiles::ProfileStore;
 use server::repository::loader::Loader;
 use server::repository::prepare::{Place, Workshop, WorkshopSettings};
-use server::repository::{Loaded, Repository, Sink};
-use server::service::LoadOverrides;
+use server::repository::{Repository, Sink};
+use server::service::{Gone, LoadOverrides, Loaded};
 use server::status::Failure;
 use tempfile::TempDir;
 
 /// Takes floats of [N, 4] to floats of [N, 3].
 const MODEL: &[u8] = include_bytes!("../../gpu/tests/models/mlp.onnx");
-
-type Gone = Box<dyn FnOnce() + Send>;
 
 /// Notes what is placed and retired.
 #[derive(Default)]
@@ -34,7 +31,7 @@ struct Notes {
 
 impl Sink for Notes {
     fn place(&self, loaded: Loaded) {
-        self.lines.lock().push(format!("+{}/{}", loaded.model, loaded.version));
+        self.lines.lock().push(format!("+{}/{}", loaded.description.name, loaded.version));
         self.loaded.lock().push(loaded);
     }
 
@@ -99,10 +96,11 @@ async fn a_folder_with_only_a_model_is_placed_on_all_executors_with_its_measures
     assert_eq!(notes.take(), "+m/1");
     assert_eq!(index(&repository), ["m/1 READY "]);
     let loaded = notes.loaded.lock().pop().unwrap();
-    let on: Vec<_> = loaded.placed.iter().map(|(executor, _)| executor.0).collect();
+    let on: Vec<_> = loaded.executors.iter().map(|(executor, _)| executor.0).collect();
     assert_eq!(on.len(), 2);
     assert!(on.contains(&0) && on.contains(&1));
-    assert_eq!(loaded.batching, Batching::True);
+    assert_eq!(loaded.alone_because, "");
+    assert_eq!(loaded.profiled_elements, 4);
     assert!(loaded.batch_max > 1 && loaded.batch_max <= loaded.description.rows_max);
     assert!(loaded.profile.points()[0].runs > 0);
     let profiles = fs::read_dir(root.path().join(".punctual/profiles/m")).unwrap();

@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 use super::overrides::Overridden;
 use super::scan::FoundModel;
 use super::state::Index;
-use super::{Loaded, Prepare, Sink};
+use super::{Prepare, Sink};
+use crate::service::Loaded;
 
 /// The system's least urgent.
 const NICE: i32 = 19;
@@ -206,7 +207,7 @@ impl Desk {
     }
 
     fn place(self: &Arc<Self>, loaded: Loaded, wish: u64) -> Result<(), String> {
-        let (model, version) = (loaded.model.clone(), loaded.version);
+        let (model, version) = (loaded.description.name.clone(), loaded.version);
         let current = || self.state.lock().wish(&model) == wish;
         let outdated = || format!("'{model}' was unloaded while version {version} was loaded");
         if !current() {

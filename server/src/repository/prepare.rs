@@ -12,12 +12,13 @@ use models::{
     ProfilePoint, QUEUE_MAX, VersionPolicy,
 };
 
+use super::Prepare;
 use super::files::{self, Beside};
 use super::loader::Load;
 use super::sessions::Sessions;
-use super::{Loaded, Prepare};
 use crate::config::Config;
 use crate::profiles::{ProfileKey, ProfileStore, Subject, cpu_name};
+use crate::service::Loaded;
 
 /// Where a model that cannot be measured is assumed to be, until its runs say better.
 const UNMEASURED: Duration = Duration::from_millis(10);
@@ -54,6 +55,8 @@ pub struct WorkshopSettings {
     pub auto_complete: bool,
     /// Requests that may wait where a model does not say.
     pub queue_max: usize,
+    /// Measured again though a profile is kept.
+    pub anew: bool,
 }
 
 impl WorkshopSettings {
@@ -61,7 +64,7 @@ impl WorkshopSettings {
     #[must_use]
     pub fn of(config: &Config) -> Self {
         let (budget, auto_complete) = (config.models.profile_budget, config.models.auto_complete);
-        Self { budget, auto_complete, queue_max: config.queue_max }
+        Self { budget, auto_complete, queue_max: config.queue_max, anew: false }
     }
 }
 
@@ -135,7 +138,8 @@ impl Workshop {
             rows_max: source.rows_max,
             shapes: Some(shapes.clone()),
         };
-        let known = place.known.clone().or_else(|| self.store.find(subject, &key));
+        let kept = || self.store.find(subject, &key).filter(|_| !self.settings.anew);
+        let known = place.known.clone().or_else(kept);
         let profile = match known {
             Some(profile) => profile,
             None => {
@@ -296,9 +300,29 @@ fn assemble(
             BatchingMode::Never => {}
         }
     }
-    let profiled_shapes = measured.into_iter().next().map(|first| first.shapes).unwrap_or_default();
-    let model = load.model.clone();
-    Loaded { model, version, description, profile, profiled_shapes, batching, batch_max, placed }
+    let alone_because = match (&batching, batch_max) {
+        (Batching::False { reason }, 1) => reason.clone(),
+        (Batching::True, 1) if description.batching == BatchingMode::Never => {
+            "its settings forbid it".into()
+        }
+        (Batching::True, 1) => "by its profile it would not pay".into(),
+        _ => String::new(),
+    };
+    let shapes = measured.into_iter().next().map(|first| first.shapes).unwrap_or_default();
+    Loaded {
+        description,
+        version,
+        profile,
+        profiled_elements: elements(&shapes),
+        batch_max,
+        alone_because,
+        executors: placed,
+    }
+}
+
+/// Elements of one row of all inputs.
+fn elements(shapes: &[Vec<i64>]) -> u64 {
+    shapes.iter().map(|dims| dims.iter().map(|dim| dim.unsigned_abs()).product::<u64>()).sum()
 }
 
 /// The most rows of a run of several requests: where batching is true, as many as pay, unless the model's settings

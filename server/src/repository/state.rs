@@ -140,11 +140,6 @@ impl Index {
         Some(self.models.get(model)?.versions.get(&version)?.state)
     }
 
-    /// The names of all models.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.models.keys().map(String::as_str)
-    }
-
     /// The repository index, in the order of names and versions.
     #[must_use]
     pub fn entries(&self, ready: bool) -> Vec<IndexEntry> {

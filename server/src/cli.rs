@@ -1,0 +1,32 @@
+//! The command line: what `punctual` can be told to do.
+
+pub mod curl;
+pub mod devices;
+pub mod profile;
+pub mod serve;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Flags;
+
+/// Serves models on time over the Open Inference Protocol.
+#[derive(Debug, Parser)]
+#[command(name = "punctual", version, about, max_term_width = 120)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serves the models of repositories over HTTP and gRPC
+    #[command(after_help = SERVE_NOTE)]
+    Serve(Box<Flags>),
+    /// Measures a model by batch size and prints the table
+    Profile(profile::ProfileArgs),
+}
+
+const SERVE_NOTE: &str = "Times are text: 250us, 25ms, 1.5s. Flags win over the settings file. Triton's other flags are \
+accepted with a warning where they mean nothing here, and refused where an operator would rely on them.";
