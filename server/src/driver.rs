@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::record::Recorder;
+use crate::way_out::WayOut;
 
 /// A checked request, ready to be scheduled.
 #[derive(Debug)]
@@ -63,8 +64,6 @@ pub struct Answer {
     pub queue: Duration,
     /// The phases of the batch.
     pub timing: Timing,
-    /// Whether the deadline was met; `None` without one.
-    pub in_time: Option<bool>,
 }
 
 /// What the driver tells of each batch that ran, for metrics: variant, rows, phases, and how well it was predicted.
@@ -76,6 +75,7 @@ pub type OnUnloaded = Box<dyn Fn(VariantId) + Send + Sync>;
 /// Drives one router in real time. Shared by all threads of the server.
 pub struct Driver {
     clock: Clock,
+    way_out: WayOut,
     state: Mutex<State>,
     alarm: Condvar,
     on_batch: OnBatch,
@@ -105,7 +105,6 @@ struct Member {
     answer: oneshot::Sender<Outcome>,
     rows: u32,
     arrived: Instant,
-    deadline: Deadline,
 }
 
 impl std::fmt::Debug for Driver {
@@ -138,6 +137,7 @@ impl Driver {
         };
         let driver = Arc::new(Self {
             clock: Clock::start(),
+            way_out: WayOut::default(),
             state: Mutex::new(state),
             alarm: Condvar::new(),
             on_batch,
@@ -170,8 +170,9 @@ impl Driver {
         let arrived = self.clock.now();
         let id = RequestId(state.request_next);
         state.request_next += 1;
-        let deadline = deadline.map_or(Deadline::NONE, |within| Deadline(arrived + within));
-        let member = Member { answer, rows, arrived, deadline };
+        let within = deadline.map(|within| within - self.way_out.allowance(within));
+        let deadline = within.map_or(Deadline::NONE, |within| Deadline(arrived + within));
+        let member = Member { answer, rows, arrived };
         state.waiting.insert(id, Waiting { part, inner_shapes, member });
         let request = Request { id, rows, priority, arrived, deadline };
         self.feed_at(&mut state, Event::RequestArrived { request, variant, shape }, arrived);
@@ -196,6 +197,11 @@ impl Driver {
     /// Refuses all requests from this moment; what was accepted is still answered.
     pub fn drain(&self) {
         self.feed(&mut self.state.lock(), Event::Draining);
+    }
+
+    /// A request took that long beside waiting and running.
+    pub fn note_way(&self, took: Duration) {
+        self.way_out.note(took);
     }
 
     /// Ends the timer and the executors' threads, and writes the recording out. Nothing may be submitted any more.
@@ -343,7 +349,6 @@ fn answer(
                 batch,
                 queue: began.since(member.arrived),
                 timing: *timing,
-                in_time: (member.deadline != Deadline::NONE).then_some(now <= member.deadline.0),
             }),
         };
         row += member.rows;

@@ -21,3 +21,4 @@ pub mod shutdown;
 pub mod statistics;
 pub mod status;
 pub mod tensor;
+pub mod way_out;

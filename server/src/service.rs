@@ -233,8 +233,11 @@ impl Service {
                     batch: answered.batch,
                 };
                 let total = self.clock.now().since(arrived);
+                self.driver
+                    .note_way(total.saturating_sub(answered.queue + answered.timing.total()));
+                let in_time = deadline.map(|deadline| total <= deadline);
                 match &outputs {
-                    Ok(_) => served.metrics.answered(&timing, total, answered.in_time, rows),
+                    Ok(_) => served.metrics.answered(&timing, total, in_time, rows),
                     Err(_) => served.metrics.failed(rows),
                 }
                 let (model, version) = (served.model.clone(), served.version.to_string());
