@@ -171,12 +171,12 @@ pub fn describe(files: ModelFiles<'_>) -> Result<ModelDescription, CatalogError>
     let signature = read_signature(files.onnx.0, files.onnx.1)?;
     let nothing = ModelSettings::default();
     let (settings_file, settings) = files.settings.unwrap_or(("punctual.toml", &nothing));
+    let config_file = files.config.map_or("config.pbtxt", |(file, _)| file);
     let given = files.config.map(|(_, config)| config.clone()).unwrap_or_default();
     let fields = given.fields();
     if let Some((file, _)) = files.config {
-        let wrong = |reason| CatalogError::Mismatch { file: file.to_owned(), reason };
-        check_kind(&fields, files.model).map_err(wrong)?;
-        check_tensors(&fields, &signature).map_err(wrong)?;
+        check_kind(&fields, files.model).map_err(|reason| mismatch(file, reason))?;
+        check_tensors(&fields, &signature).map_err(|reason| mismatch(file, reason))?;
     }
     let rows_max = rows_max(&fields, files.config.is_some(), settings, &signature);
     let dynamic = fields.dynamic_batching.clone().unwrap_or_default();
@@ -227,18 +227,17 @@ pub fn describe(files: ModelFiles<'_>) -> Result<ModelDescription, CatalogError>
             .executors
             .or_else(|| u32::try_from(group).ok())
             .filter(|&count| count > 0),
-        labels: labels(&fields, &signature, files.labels).map_err(|reason| {
-            CatalogError::Mismatch {
-                file: files.config.map_or("config.pbtxt", |(file, _)| file).to_owned(),
-                reason,
-            }
-        })?,
-        pads: pads(settings, &signature)
-            .map_err(|reason| CatalogError::Mismatch { file: settings_file.to_owned(), reason })?,
+        labels: labels(&fields, &signature, files.labels)
+            .map_err(|reason| mismatch(config_file, reason))?,
+        pads: pads(settings, &signature).map_err(|reason| mismatch(settings_file, reason))?,
         warnings: warnings(files.config),
         config: complete(&given, &fields, files.model, rows_max, &signature),
         signature,
     })
+}
+
+fn mismatch(file: &str, reason: String) -> CatalogError {
+    CatalogError::Mismatch { file: file.to_owned(), reason }
 }
 
 /// The default level and the number of levels.

@@ -229,7 +229,7 @@ fn walk_value(value: &Value, path: String, keys: &mut Vec<String>) {
         }
         Value::Map(entries) => {
             #[expect(clippy::disallowed_methods, reason = "the caller sorts")]
-            let names = entries.iter().map(|(key, _)| key.as_str().unwrap_or("*"));
+            let names = entries.keys().map(|key| key.as_str().unwrap_or("*"));
             keys.extend(names.map(|key| format!("{path}.{key}")));
         }
         Value::Bool(_)

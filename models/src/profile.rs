@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn batching_pays_for_a_gemm_and_not_for_a_convolution() {
-        // The MLP and the ResNet-50 of docs/benchmarks: measured on one AVX2 core.
+        // An MLP of three 1024-wide layers and a ResNet-50, measured on one AVX2 core.
         let gemm = measured(&[(1, 41), (2, 48), (4, 53), (8, 84), (16, 117)]);
         assert_eq!(gemm.batch_that_pays(), 16);
         assert!(gemm.batching_gain() > 5.0);

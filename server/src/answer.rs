@@ -96,7 +96,7 @@ fn classify(
     };
     let batched = served.signature.batched;
     let rows = if batched { usize::try_from(tensor.shape[0]).unwrap_or(0) } else { 1 };
-    let per_row = if rows == 0 { 0 } else { values.len() / rows };
+    let per_row = values.len().checked_div(rows).unwrap_or(0);
     let top = per_row.min(classes as usize);
     let labels = served.labels.get(index).map(Vec::as_slice).unwrap_or_default();
     let whole = !matches!(

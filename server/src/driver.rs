@@ -67,7 +67,7 @@ pub struct Answer {
     pub in_time: Option<bool>,
 }
 
-/// What the driver tells of each batch, for metrics: variant, rows, phases, and how well it was predicted.
+/// What the driver tells of each batch that ran, for metrics: variant, rows, phases, and how well it was predicted.
 pub type OnBatch = Box<dyn Fn(VariantId, u32, &Timing, Option<Prediction>) + Send + Sync>;
 
 /// Called when a retired variant has served all it accepted.
@@ -277,7 +277,9 @@ impl Driver {
         let prediction = ran.and_then(|(variant, _)| state.router.prediction(variant));
         drop(state);
         if let Some((variant, rows)) = ran {
-            (self.on_batch)(variant, rows, &timing, prediction);
+            if outputs.is_ok() {
+                (self.on_batch)(variant, rows, &timing, prediction);
+            }
             answer(members, outputs, rows, &timing, now);
         }
     }

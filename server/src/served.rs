@@ -141,8 +141,11 @@ pub(crate) fn for_test(version: u64, signature: Signature) -> Served {
 pub struct Shapes {
     /// The only combination, where all inner dimensions are fixed.
     fixed: Option<KnownShape>,
-    seen: Mutex<(u32, HashMap<Vec<Vec<i64>>, KnownShape>)>,
+    seen: Mutex<SeenShapes>,
 }
+
+/// The next number, and the numbers given.
+type SeenShapes = (u32, HashMap<Vec<Vec<i64>>, KnownShape>);
 
 /// A combination of inner dimensions and its number.
 #[derive(Clone, Debug)]

@@ -1,4 +1,5 @@
 //! The HTTP front over real sockets: routes, limits, and clients that misbehave.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::time::Duration;
 

@@ -1,1 +1,19 @@
-//! sim
+//! The scheduler in virtual time: the second driver of the router, and the main test of it.
+//!
+//! The same [`router::Router`] that the server drives is driven here by a heap of happenings, so that an hour of
+//! traffic takes seconds and the same seed gives the same history.
+
+mod check;
+mod executor;
+mod fuzz;
+mod replay;
+mod report;
+mod scenario;
+mod world;
+
+pub use check::Violation;
+pub use fuzz::random_scenario;
+pub use replay::{Difference, ReplayError, Replayed, replay};
+pub use report::{ModelReport, Report};
+pub use scenario::{ExecutorSpec, ModelSpec, ProfileSpec, Scenario, ScenarioError};
+pub use world::{History, World};

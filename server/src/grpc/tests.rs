@@ -456,3 +456,28 @@ async fn unknown_methods_are_unimplemented() {
         assert_eq!(answer.unwrap_err().code(), Code::Unimplemented, "{path}");
     }
 }
+
+#[tokio::test]
+async fn reflection_lists_and_describes_the_services() {
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+    let server = Server::start().await;
+    let ask =
+        |question| ServerReflectionRequest { host: String::new(), message_request: Some(question) };
+    let questions = tokio_stream::iter([
+        ask(MessageRequest::ListServices(String::new())),
+        ask(MessageRequest::FileContainingSymbol("inference.ModelConfig".into())),
+    ]);
+    let mut client = ServerReflectionClient::new(server.channel.clone());
+    let mut answers = client.server_reflection_info(questions).await.unwrap().into_inner();
+    let mut next = async || answers.next().await.unwrap().unwrap().message_response.unwrap();
+    let MessageResponse::ListServicesResponse(list) = next().await else { panic!("no list") };
+    let names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+    for name in ["inference.GRPCInferenceService", "grpc.health.v1.Health"] {
+        assert!(names.iter().any(|known| known == name), "{names:?}");
+    }
+    assert!(matches!(next().await, MessageResponse::FileDescriptorResponse(_)));
+}

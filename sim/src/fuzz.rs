@@ -1,0 +1,64 @@
+//! Random scenarios: small clusters in trouble, from a seed.
+
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+use crate::scenario::RouterChoice;
+use crate::{ExecutorSpec, ModelSpec, ProfileSpec, Scenario};
+
+/// The scenario of that seed: up to four executors that stall, fail and break down, up to five models with and without
+/// deadlines, from idle to several times overloaded, with clients that leave.
+#[must_use]
+pub fn random_scenario(seed: u64) -> Scenario {
+    let mut rng = Pcg64Mcg::seed_from_u64(seed ^ 0x5eed);
+    let duration = Duration::from_millis(rng.random_range(200..1500));
+    let executors = (0..rng.random_range(1..=3)).map(|_| random_executor(&mut rng)).collect();
+    let models = (0..rng.random_range(1..=5)).map(|index| random_model(index, &mut rng)).collect();
+    let admission = rng.random_bool(0.2).then(|| "always".to_owned());
+    let lead = rng.random_bool(0.3).then(|| Duration::from_micros(rng.random_range(0..2000)));
+    let router = RouterChoice { admission, dispatch: None, lead };
+    Scenario { seed, duration, router, executors, models }
+}
+
+fn random_executor(rng: &mut Pcg64Mcg) -> ExecutorSpec {
+    let some = |rng: &mut Pcg64Mcg, chance: f64, upto: f64| {
+        if rng.random_bool(chance) { rng.random::<f64>() * upto } else { 0.0 }
+    };
+    ExecutorSpec {
+        count: rng.random_range(1..=2),
+        noise: some(rng, 0.6, 0.3),
+        straggler_share: some(rng, 0.3, 0.05),
+        straggler_factor: rng.random_range(2.0..20.0),
+        speed_error: if rng.random_bool(0.3) { rng.random_range(0.5..3.0) } else { 1.0 },
+        failure_share: some(rng, 0.3, 0.1),
+        breakdown_every: rng
+            .random_bool(0.2)
+            .then(|| Duration::from_millis(rng.random_range(50..1000))),
+    }
+}
+
+fn random_model(index: u32, rng: &mut Pcg64Mcg) -> ModelSpec {
+    let fixed = Duration::from_micros(rng.random_range(10..10_000));
+    let per_item = Duration::from_micros(rng.random_range(1..2000));
+    let batch_max = rng.random_range(1..=32);
+    let alone = (fixed + per_item).as_secs_f64();
+    ModelSpec {
+        name: format!("model-{index}"),
+        profile: ProfileSpec::Linear { fixed, per_item, batch_max },
+        batch_max: rng.random_bool(0.3).then(|| rng.random_range(1..=batch_max)),
+        queue_max: if rng.random_bool(0.3) { rng.random_range(1..20) } else { 1000 },
+        policy: rng.random_bool(0.3).then(|| "timeout".to_owned()),
+        delay: rng.random_bool(0.3).then(|| Duration::from_micros(rng.random_range(0..5000))),
+        slo: rng
+            .random_bool(0.8)
+            .then(|| Duration::from_secs_f64(alone * rng.random_range(0.5..20.0))),
+        rate: (rng.random_range(0.05..4.0) / alone).min(5000.0),
+        arrivals: ["poisson", "constant", "gamma:3"][rng.random_range(0..3)].to_owned(),
+        rows_max: if rng.random_bool(0.2) { rng.random_range(1..=batch_max) } else { 1 },
+        priorities: rng.random_range(1..=3),
+        shapes: if rng.random_bool(0.2) { rng.random_range(1..=100) } else { 1 },
+        cancel_share: if rng.random_bool(0.4) { rng.random::<f64>() * 0.5 } else { 0.0 },
+    }
+}

@@ -1,0 +1,101 @@
+//! Gives a recording's events to a fresh router and compares what it decides: the proof that the server and the
+//! simulator are one scheduler.
+
+use batcher::Instant;
+use router::{Action, Line, Router};
+
+/// What a replay came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    /// Events and timeouts given.
+    pub events: u64,
+    /// Actions compared.
+    pub actions: u64,
+}
+
+/// Where the router decided otherwise than recorded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, at {at:?}: recorded {recorded:?}, decided {decided:?}")]
+pub struct Difference {
+    /// Counted from 1.
+    pub line: usize,
+    /// The instant of the last event.
+    pub at: Instant,
+    /// What the recording says; `None` for nothing more.
+    pub recorded: Option<Action>,
+    /// What the router decided; `None` for nothing more.
+    pub decided: Option<Action>,
+}
+
+/// Why there is no replay.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// A line is no line of a recording.
+    #[error("line {line}: {reason}")]
+    Line {
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The router decided otherwise.
+    #[error(transparent)]
+    Difference(#[from] Box<Difference>),
+}
+
+/// Replays a recording, line by line.
+///
+/// # Errors
+/// The first line that cannot be read, or the first action that differs.
+pub fn replay<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Replayed, ReplayError> {
+    let mut router: Option<Router> = None;
+    let mut replayed = Replayed { events: 0, actions: 0 };
+    let mut at = Instant::ZERO;
+    for (index, text) in lines.enumerate() {
+        let line = index + 1;
+        let wrong = |reason: String| ReplayError::Line { line, reason };
+        let read: Line = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        match (&mut router, read) {
+            (slot, Line::Settings(settings)) => {
+                *slot = Some(Router::new(settings).map_err(|error| wrong(error.to_string()))?);
+            }
+            (None, Line::Event(..) | Line::Timeout(_) | Line::Action(_)) => {
+                return Err(wrong("a recording begins with the router's settings".into()));
+            }
+            (Some(router), Line::Action(recorded)) => {
+                replayed.actions += 1;
+                let decided = router.poll_action();
+                if decided.as_ref() != Some(&recorded) {
+                    return Err(Box::new(Difference {
+                        line,
+                        at,
+                        recorded: Some(recorded),
+                        decided,
+                    })
+                    .into());
+                }
+            }
+            (Some(router), Line::Event(now, event)) => {
+                nothing_more(router, line, at)?;
+                at = now;
+                router.handle(event, now);
+                replayed.events += 1;
+            }
+            (Some(router), Line::Timeout(now)) => {
+                nothing_more(router, line, at)?;
+                at = now;
+                router.handle_timeout(now);
+                replayed.events += 1;
+            }
+        }
+    }
+    Ok(replayed)
+}
+
+/// Before the next event the router must have said all that was recorded and no more.
+fn nothing_more(router: &mut Router, line: usize, at: Instant) -> Result<(), ReplayError> {
+    match router.poll_action() {
+        None => Ok(()),
+        decided => Err(Box::new(Difference { line, at, recorded: None, decided }).into()),
+    }
+}

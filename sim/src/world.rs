@@ -1,0 +1,409 @@
+//! Virtual time: a heap of happenings drives the router, as threads and clocks do in the server.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
+
+use batcher::{Deadline, Instant, PolicySettings, Request, RequestId, by_name};
+use loadgen::Offsets;
+use models::{BatchId, ExecutorId, LatencyProfile, Slo, VariantId};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+use router::{Action, Event, Line, Rejection, Router, Shape, ShapeId, VariantSpec};
+
+use crate::check::{BatchRules, Checker};
+use crate::executor::SimExecutor;
+use crate::{ModelReport, ModelSpec, Report, Scenario, ScenarioError, Violation};
+
+/// How long a broken executor stays away.
+const REPAIR: Duration = Duration::from_millis(200);
+
+/// Elements of a row of the shape that profiles are for.
+const ELEMENTS: u64 = 1000;
+
+/// Calls of the router at one instant: more mean that it waits for a moment that has come.
+const STILL_MAX: u32 = 100_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Happening {
+    Arrival { model: usize },
+    Leaving { id: RequestId, model: usize, shape: u32 },
+    End { executor: ExecutorId, life: u32, batch: BatchId, fails: bool },
+    Breakdown { executor: ExecutorId },
+    Repair { executor: ExecutorId },
+}
+
+struct Model {
+    spec: ModelSpec,
+    profile: LatencyProfile,
+    arrivals: Offsets,
+    rules: BatchRules,
+}
+
+struct Asked {
+    model: usize,
+    shape: u32,
+    arrived: Instant,
+    deadline: Deadline,
+}
+
+/// A simulated world.
+pub struct World {
+    now: Instant,
+    sequence: u64,
+    heap: BinaryHeap<Reverse<(Instant, u64, Happening)>>,
+    rng: Pcg64Mcg,
+    router: Router,
+    executors: Vec<SimExecutor>,
+    models: Vec<Model>,
+    asked: BTreeMap<RequestId, Asked>,
+    /// What a held batch takes, and its requests.
+    held: BTreeMap<BatchId, (usize, Vec<RequestId>)>,
+    request_next: u64,
+    until: Instant,
+    checker: Checker,
+    report: Report,
+    history: History,
+}
+
+/// Everything that the router was given and decided, in order: equal for equal seeds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    /// In the form of a flight recording; empty unless asked for.
+    pub lines: Vec<Line>,
+    kept: bool,
+}
+
+impl History {
+    fn note(&mut self, line: impl FnOnce() -> Line) {
+        if self.kept {
+            self.lines.push(line());
+        }
+    }
+}
+
+impl World {
+    /// The world of that scenario before anything happens.
+    ///
+    /// # Errors
+    /// Where the scenario makes no sense.
+    pub fn new(scenario: &Scenario) -> Result<Self, ScenarioError> {
+        let settings = scenario.router_settings();
+        let router =
+            Router::new(settings).map_err(|error| ScenarioError::Policy(error.to_string()))?;
+        let specs =
+            scenario.executors.iter().flat_map(|spec| (0..spec.count).map(move |_| spec.clone()));
+        let mut world = Self {
+            now: Instant::ZERO,
+            sequence: 0,
+            heap: BinaryHeap::new(),
+            rng: Pcg64Mcg::seed_from_u64(scenario.seed),
+            router,
+            executors: specs.map(SimExecutor::new).collect(),
+            models: Vec::new(),
+            asked: BTreeMap::new(),
+            held: BTreeMap::new(),
+            request_next: 0,
+            until: Instant::ZERO + scenario.duration,
+            checker: Checker::default(),
+            report: Report { duration: scenario.duration, models: Vec::new() },
+            history: History::default(),
+        };
+        for (index, spec) in scenario.models.iter().enumerate() {
+            world.add_model(spec, scenario.seed.wrapping_add(index as u64 + 1))?;
+        }
+        Ok(world)
+    }
+
+    /// Keeps the history, for golden files and replays.
+    pub fn keep_history(&mut self, scenario: &Scenario) {
+        self.history =
+            History { lines: vec![Line::Settings(scenario.router_settings())], kept: true };
+    }
+
+    fn add_model(&mut self, spec: &ModelSpec, seed: u64) -> Result<(), ScenarioError> {
+        let wrong = |reason: String| ScenarioError::Model { model: spec.name.clone(), reason };
+        let arrivals =
+            spec.arrivals()?.offsets(spec.rate, seed).map_err(|error| wrong(error.to_string()))?;
+        let profile = spec.latency_profile()?;
+        let policy = spec.policy.as_deref().unwrap_or(batcher::ALL[0].name);
+        let entry = by_name(policy).map_err(|error| wrong(error.to_string()))?;
+        let batch_max = spec.batch_max.unwrap_or(profile.batch_max());
+        let rules = BatchRules { batch_max, in_time: entry.promises.in_time };
+        self.report.models.push(ModelReport { name: spec.name.clone(), ..ModelReport::default() });
+        self.models.push(Model { spec: spec.clone(), profile, arrivals, rules });
+        Ok(())
+    }
+
+    /// Lets everything happen.
+    ///
+    /// # Errors
+    /// The first thing that happened and never must.
+    pub fn run(mut self) -> Result<(Report, History), Violation> {
+        self.begin()?;
+        let mut still = 0;
+        loop {
+            let next = self.heap.peek().map(|Reverse((at, ..))| *at);
+            let timeout = self.router.poll_timeout().map(|(at, _)| at.max(self.now));
+            match (next, timeout) {
+                (None, None) => break,
+                (Some(at), timeout) if timeout.is_none_or(|timeout| at <= timeout) => {
+                    still = if at > self.now { 0 } else { still + 1 };
+                    let Reverse((at, _, happening)) = self.heap.pop().expect("it was just seen");
+                    self.move_to(at)?;
+                    self.happen(happening)?;
+                }
+                (_, timeout) => {
+                    let at = timeout.expect("one of the two is there");
+                    still = if at > self.now { 0 } else { still + 1 };
+                    self.move_to(at)?;
+                    self.history.note(|| Line::Timeout(at));
+                    self.router.handle_timeout(at);
+                    self.carry_out()?;
+                }
+            }
+            if still > STILL_MAX {
+                return Err(
+                    self.violation("the router asks to be called again and again at one instant")
+                );
+            }
+        }
+        self.checker.finished(&self.router.tally())?;
+        for model in &mut self.report.models {
+            model.latencies.sort_unstable();
+        }
+        Ok((self.report, self.history))
+    }
+
+    fn violation(&self, what: &str) -> Violation {
+        Violation { at: self.now, what: what.to_owned() }
+    }
+
+    fn begin(&mut self) -> Result<(), Violation> {
+        let executors: Vec<_> =
+            (0_u32..).zip(&self.executors).map(|(id, _)| ExecutorId(id)).collect();
+        for &executor in &executors {
+            self.feed(Event::ExecutorUp { executor })?;
+            self.plan_breakdown(executor);
+        }
+        for index in 0..self.models.len() {
+            let spec = self.variant_spec(index, executors.clone());
+            self.feed(Event::VariantLoaded { spec: Box::new(spec) })?;
+            self.plan_arrival(index);
+        }
+        Ok(())
+    }
+
+    fn variant_spec(&self, index: usize, executors: Vec<ExecutorId>) -> VariantSpec {
+        let Model { spec, profile, rules, .. } = &self.models[index];
+        VariantSpec {
+            variant: variant(index),
+            profile: profile.clone(),
+            profiled_elements: ELEMENTS,
+            slo: spec.slo.map(|latency| Slo { latency }),
+            queue_max: spec.queue_max,
+            policy: spec.policy.clone().unwrap_or_else(|| batcher::ALL[0].name.to_owned()),
+            settings: PolicySettings {
+                batch_max: rules.batch_max,
+                preferred: Vec::new(),
+                delay: spec.delay.unwrap_or_default(),
+            },
+            executors,
+        }
+    }
+
+    fn push(&mut self, at: Instant, happening: Happening) {
+        self.sequence += 1;
+        self.heap.push(Reverse((at, self.sequence, happening)));
+    }
+
+    fn move_to(&mut self, at: Instant) -> Result<(), Violation> {
+        self.now = at;
+        self.checker.time(at)
+    }
+
+    fn plan_arrival(&mut self, model: usize) {
+        let at = self.models[model].arrivals.next().map(Instant::from_nanos);
+        if let Some(at) = at.filter(|&at| at < self.until) {
+            self.push(at, Happening::Arrival { model });
+        }
+    }
+
+    fn plan_breakdown(&mut self, executor: ExecutorId) {
+        let Some(every) = self.executors[executor.index()].breakdown_every() else { return };
+        let at = self.now + every.mul_f64(self.rng.random::<f64>() * 2.0);
+        if at < self.until {
+            self.push(at, Happening::Breakdown { executor });
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
+        match happening {
+            Happening::Arrival { model } => self.arrive(model),
+            Happening::Leaving { id, model, shape } => self.leave(id, model, shape),
+            Happening::End { executor, life, batch, fails } => {
+                self.end(executor, life, batch, fails)
+            }
+            Happening::Breakdown { executor } => {
+                let state = &mut self.executors[executor.index()];
+                (state.up, state.life) = (false, state.life + 1);
+                state.held.clear();
+                self.checker.lost(executor);
+                self.push(self.now + REPAIR, Happening::Repair { executor });
+                self.feed(Event::ExecutorDown { executor })
+            }
+            Happening::Repair { executor } => {
+                self.executors[executor.index()].up = true;
+                self.plan_breakdown(executor);
+                self.feed(Event::ExecutorUp { executor })?;
+                for index in 0..self.models.len() {
+                    let spec = Box::new(self.variant_spec(index, vec![executor]));
+                    self.feed(Event::VariantLoaded { spec })?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn arrive(&mut self, index: usize) -> Result<(), Violation> {
+        self.plan_arrival(index);
+        let spec = &self.models[index].spec;
+        let mut draw = |upto: u32| if upto > 1 { self.rng.random_range(1..=upto) } else { 1 };
+        let (rows, priority, shape) =
+            (draw(spec.rows_max), draw(spec.priorities), draw(spec.shapes));
+        let deadline = spec.slo.map_or(Deadline::NONE, |slo| Deadline(self.now + slo));
+        let leaves = spec.cancel_share > 0.0 && self.rng.random::<f64>() < spec.cancel_share;
+        let patience = spec.slo.unwrap_or(Duration::from_millis(100)).mul_f64(self.rng.random());
+        let id = RequestId(self.request_next);
+        self.request_next += 1;
+        self.report.models[index].offered += 1;
+        self.asked.insert(id, Asked { model: index, shape, arrived: self.now, deadline });
+        self.checker.arrived(id, shape);
+        if leaves {
+            self.push(self.now + patience, Happening::Leaving { id, model: index, shape });
+        }
+        let request = Request { id, rows, priority, arrived: self.now, deadline };
+        let elements = ELEMENTS * u64::from(shape);
+        let shape = Shape { id: ShapeId(shape), elements };
+        self.feed(Event::RequestArrived { request, variant: variant(index), shape })
+    }
+
+    fn leave(&mut self, id: RequestId, model: usize, shape: u32) -> Result<(), Violation> {
+        if !self.checker.waits(id) {
+            return Ok(());
+        }
+        self.asked.remove(&id);
+        self.report.models[model].cancelled += 1;
+        self.checker.ended(id)?;
+        self.feed(Event::RequestCancelled { id, variant: variant(model), shape: ShapeId(shape) })
+    }
+
+    fn end(
+        &mut self,
+        executor: ExecutorId,
+        life: u32,
+        batch: BatchId,
+        fails: bool,
+    ) -> Result<(), Violation> {
+        let state = &mut self.executors[executor.index()];
+        if state.life != life {
+            return Ok(());
+        }
+        let (ended, takes) = state.held.pop_front().expect("a batch that ends was held");
+        assert_eq!(ended, batch, "batches of an executor end in order");
+        self.checker.left(executor);
+        let (model, requests) = self.held.remove(&batch).expect("a batch that ends was held");
+        for id in requests {
+            let asked = self.asked.remove(&id).expect("a request that ran was asked");
+            let report = &mut self.report.models[model];
+            if fails {
+                report.failed += 1;
+            } else {
+                let in_time = self.now <= asked.deadline.0;
+                *(if in_time { &mut report.in_time } else { &mut report.late }) += 1;
+                report.latencies.push(self.now.since(asked.arrived));
+            }
+            self.checker.ended(id)?;
+        }
+        self.start_next(executor);
+        self.feed(if fails {
+            Event::BatchFailed { batch }
+        } else {
+            Event::BatchFinished { batch, elapsed: takes }
+        })
+    }
+
+    /// The batch in front of an executor's queue begins to run.
+    fn start_next(&mut self, executor: ExecutorId) {
+        let state = &mut self.executors[executor.index()];
+        let Some((batch, profiled)) = state.held.front().copied() else { return };
+        let run = state.run(profiled, &mut self.rng);
+        state.held[0].1 = run.takes;
+        let life = state.life;
+        self.push(self.now + run.takes, Happening::End { executor, life, batch, fails: run.fails });
+    }
+
+    fn feed(&mut self, event: Event) -> Result<(), Violation> {
+        let now = self.now;
+        self.history.note(|| Line::Event(now, event.clone()));
+        self.router.handle(event, now);
+        self.carry_out()
+    }
+
+    fn carry_out(&mut self) -> Result<(), Violation> {
+        while let Some(action) = self.router.poll_action() {
+            self.history.note(|| Line::Action(action.clone()));
+            match action {
+                Action::Launch { executor, batch, variant, rows } => {
+                    self.launch(executor, batch, variant, rows)?
+                }
+                Action::Reply { id, rejection } => self.refuse(id, &rejection)?,
+                Action::Unload { .. } => {}
+            }
+        }
+        for (index, model) in self.models.iter().enumerate() {
+            self.checker.queue(self.router.waiting(variant(index)), model.spec.queue_max)?;
+        }
+        Ok(())
+    }
+
+    fn launch(
+        &mut self,
+        executor: ExecutorId,
+        id: BatchId,
+        variant: VariantId,
+        rows: u32,
+    ) -> Result<(), Violation> {
+        let index = variant.index();
+        let model = &self.models[index];
+        let batch = self.router.batch(id).expect("a launched batch is held");
+        self.checker.launched(id, batch, model.rules)?;
+        if !self.executors[executor.index()].up {
+            return Err(self.violation("a batch was launched on an executor that is down"));
+        }
+        let shape = self.asked.get(&batch.requests[0]).map_or(1, |asked| asked.shape);
+        let profiled = model.profile.median(rows) * shape;
+        self.held.insert(id, (index, batch.requests.clone()));
+        let report = &mut self.report.models[index];
+        report.batches += 1;
+        report.rows += u64::from(rows);
+        let state = &mut self.executors[executor.index()];
+        state.held.push_back((id, profiled));
+        if state.held.len() == 1 {
+            self.start_next(executor);
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, id: RequestId, rejection: &Rejection) -> Result<(), Violation> {
+        let asked = self.asked.remove(&id);
+        if let Some(asked) = asked {
+            self.report.models[asked.model].refused[rejection.index()] += 1;
+        }
+        self.checker.ended(id)
+    }
+}
+
+fn variant(index: usize) -> VariantId {
+    VariantId(u32::try_from(index).expect("a scenario has few models"))
+}

@@ -1,0 +1,54 @@
+//! A thousand random worlds with failures, stalls and clients that leave: nothing that must never happen happens.
+
+use sim::{World, random_scenario};
+
+/// The seeds of every run; `punctual-sim fuzz` tries others.
+const SEEDS: u64 = 1000;
+
+#[test]
+fn no_seed_breaks_an_invariant() {
+    let mut offered = 0;
+    let mut in_time = 0;
+    for seed in 0..SEEDS {
+        let world = World::new(&random_scenario(seed)).unwrap();
+        let (report, _) =
+            world.run().unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+        offered += report.models.iter().map(|model| model.offered).sum::<u64>();
+        in_time += report.models.iter().map(|model| model.in_time).sum::<u64>();
+    }
+    // The worlds must be worth the name: many requests, a good part of them served.
+    assert!(offered > 100_000 && in_time > offered / 10, "{in_time} of {offered}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_history_and_it_replays() {
+    for seed in 0..20 {
+        let scenario = random_scenario(seed);
+        let history = || {
+            let mut world = World::new(&scenario).unwrap();
+            world.keep_history(&scenario);
+            world.run().unwrap().1
+        };
+        let first = history();
+        assert!(first == history(), "seed {seed} gave two histories");
+        let lines: Vec<String> =
+            first.lines.iter().map(|line| serde_json::to_string(line).unwrap()).collect();
+        let replayed = sim::replay(lines.iter().map(String::as_str))
+            .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert!(replayed.events > 0 && replayed.actions > 0);
+    }
+}
+
+#[test]
+fn a_replay_names_the_first_line_that_differs() {
+    let scenario = random_scenario(3);
+    let mut world = World::new(&scenario).unwrap();
+    world.keep_history(&scenario);
+    let lines = world.run().unwrap().1.lines;
+    let mut lines: Vec<String> =
+        lines.iter().map(|line| serde_json::to_string(line).unwrap()).collect();
+    let at = lines.iter().position(|line| line.starts_with("{\"Action\"")).unwrap();
+    lines.remove(at);
+    let error = sim::replay(lines.iter().map(String::as_str)).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("line {}", at + 1)), "{error}");
+}
