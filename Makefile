@@ -1,0 +1,48 @@
+# Everything a person does with this repository, in one word each. Needs rustup's cargo, python3 (>= 3.9) with pip and venv, and make.
+# All that is fetched or built goes to target/; `cargo clean` removes all of it.
+
+PYTHON ?= python3
+JOBS ?= 2
+CARGO := cargo
+RUNTIME := target/onnxruntime/lib/libonnxruntime.so
+EXAMPLES := target/examples
+SERVER := target/release/punctual
+SECONDS_TO_FUZZ ?= 60
+
+export CARGO_BUILD_JOBS := $(JOBS)
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test lint test-gpu bench-server fuzz onnxruntime examples
+
+help: ## Says what can be made (the default).
+	@echo "make WORD, where WORD is one of:"
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+serve: onnxruntime examples ## Serves the example models: fetches the runtime and the models, builds, prints URLs and a curl line. ARGS="--flag .." adds flags.
+	$(CARGO) build --release -p server
+	$(SERVER) serve --model-repository $(EXAMPLES) $(ARGS)
+
+test: onnxruntime examples ## Sets up what is needed and runs every check and test; the last line says what passed and what was skipped.
+	@$(PYTHON) .ci/checks.py
+
+lint: ## Formatting, clippy and rustdoc, warnings as errors.
+	@$(PYTHON) .ci/checks.py fmt clippy doc deny
+
+test-gpu: onnxruntime ## Builds the CUDA tests and, where there is a GPU, runs them and prints what they measured.
+	$(CARGO) test --release -p gpu -- --ignored --nocapture --test-threads=1
+
+bench-server: onnxruntime examples ## Measures the server's cost per request against bare echo servers and raw ONNX Runtime.
+	$(CARGO) build --release -p server -p loadgen -p benches
+	$(CARGO) run --release -p benches --bin bench_server
+
+fuzz: ## Fuzzes every parser for SECONDS_TO_FUZZ seconds each (needs cargo-fuzz and a nightly toolchain).
+	@command -v cargo-fuzz >/dev/null || { echo "cargo-fuzz is missing: cargo install cargo-fuzz && rustup toolchain install nightly"; exit 1; }
+	cd server && for target in $$(cargo +nightly fuzz list); do cargo +nightly fuzz run $$target -- -max_total_time=$(SECONDS_TO_FUZZ) || exit 1; done
+
+onnxruntime: $(RUNTIME) ## Fetches the pinned ONNX Runtime library into target/onnxruntime/lib.
+
+$(RUNTIME): models/examples/fetch_onnxruntime.py models/examples/onnxruntime.lock
+	@$(PYTHON) models/examples/fetch_onnxruntime.py $(@D)
+
+examples: ## Makes the example models and their real inputs in target/examples.
+	@$(PYTHON) models/examples/make.py
