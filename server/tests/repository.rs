@@ -1,5 +1,7 @@
 //! Models come from folders into service and out of it, on an emulated device.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;

@@ -144,7 +144,7 @@ impl Server {
             return false;
         }
         let ready = self.service.index(true).len();
-        say(&format!("punctual {} serves {ready} models", env!("CARGO_PKG_VERSION")));
+        say(&format!("punctual {}, models ready: {ready}", env!("CARGO_PKG_VERSION")));
         let place = |allowed: Option<(IpAddr, u16)>| allowed.map(|(address, _)| host(address));
         let http = place(self.config.http.listen).zip(ports.http);
         let http = http.map(|(host, port)| format!("http://{host}:{port}"));

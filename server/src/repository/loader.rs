@@ -268,3 +268,118 @@ fn settle(cores: &[usize]) {
         tracing::warn!(?cores, %error, "a loading thread cannot be kept off the executors' cores");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use crossbeam::channel::bounded;
+
+    use super::*;
+    use crate::service::{Gone, Loaded};
+
+    /// Does in place of a preparation what a test says.
+    struct Scripted<F>(F);
+
+    impl<F: Fn() -> Result<Loaded, String> + Send + Sync> Prepare for Scripted<F> {
+        fn wanted(&self, load: &Load) -> Result<BTreeSet<u64>, String> {
+            Ok(load.found.versions.keys().copied().collect())
+        }
+
+        fn prepare(&self, _: &Load, _: u64) -> Result<Loaded, String> {
+            (self.0)()
+        }
+    }
+
+    /// Notes that something was placed.
+    struct Placed(Mutex<bool>);
+
+    impl Sink for Placed {
+        fn place(&self, _: Loaded) {
+            *self.0.lock() = true;
+        }
+
+        fn retire(&self, _: &str, _: u64, gone: Gone) {
+            gone();
+        }
+    }
+
+    fn loader<F>(prepare: F) -> (Loader, Arc<Placed>)
+    where
+        F: Fn() -> Result<Loaded, String> + Send + Sync + 'static,
+    {
+        let sink = Arc::new(Placed(Mutex::new(false)));
+        let taker = Arc::clone(&sink);
+        (Loader::start(1, &[], Box::new(Scripted(prepare)), taker).unwrap(), sink)
+    }
+
+    fn load() -> Load {
+        let found = FoundModel {
+            repository: "r".into(),
+            folder: "r/m".into(),
+            shared: BTreeMap::new(),
+            versions: BTreeMap::from([(1, BTreeMap::new())]),
+            problem: None,
+        };
+        Load { model: "m".into(), found, config: None, touched: BTreeSet::new(), files: None }
+    }
+
+    fn loaded() -> Loaded {
+        let description = models::describe(models::ModelFiles {
+            model: "m",
+            onnx: ("model.onnx", include_bytes!("../../../gpu/tests/models/mlp.onnx")),
+            config: None,
+            settings: None,
+            labels: &BTreeMap::new(),
+        });
+        let time = std::time::Duration::from_millis(1);
+        Loaded {
+            description: description.unwrap(),
+            version: 1,
+            profile: models::LatencyProfile::linear(time, time, 1),
+            profiled_elements: 4,
+            batch_max: 1,
+            alone_because: String::new(),
+            executors: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn models_are_prepared_at_the_lowest_priority() {
+        let (loader, _) = loader(|| {
+            let nice = rustix::process::getpriority_process(None).unwrap();
+            Err(format!("nice {nice}"))
+        });
+        let answer = loader.load(load()).blocking_recv().unwrap();
+        assert_eq!(answer, Err("version 1: nice 19".into()));
+        assert_ne!(rustix::process::getpriority_process(None), Ok(19));
+    }
+
+    #[test]
+    fn a_panic_fails_its_load_and_leaves_the_thread_to_the_next() {
+        let (loader, _) = loader(|| panic!("asked to"));
+        for _ in 0..2 {
+            let answer = loader.load(load()).blocking_recv().unwrap();
+            assert_eq!(answer, Err("version 1: loading panicked: asked to".into()));
+        }
+    }
+
+    #[test]
+    fn a_model_that_is_unloaded_while_it_loads_does_not_come_into_service() {
+        let (begun, begins) = bounded(0);
+        let (go, held) = bounded(0);
+        let (loader, sink) = loader(move || {
+            begun.send(()).unwrap();
+            held.recv().unwrap();
+            Ok(loaded())
+        });
+        let answer = loader.load(load());
+        begins.recv().unwrap();
+        loader.unload("m");
+        go.send(()).unwrap();
+        let error = answer.blocking_recv().unwrap().unwrap_err();
+        assert!(error.contains("was unloaded while"), "{error}");
+        assert!(!*sink.0.lock());
+        assert!(loader.index(|index| index.ready_versions("m")).is_empty());
+    }
+}

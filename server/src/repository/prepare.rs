@@ -9,7 +9,7 @@ use gpu::measure::{Batching, Probe};
 use gpu::{Executor, LoadedModel, ModelSource};
 use models::{
     BatchingMode, DeviceKind, Dim, ExecutorId, LatencyProfile, ModelDescription, ModelFiles,
-    ProfilePoint, QUEUE_MAX, VersionPolicy,
+    ProfilePoint, QUEUE_MAX, Signature, VersionPolicy,
 };
 
 use super::Prepare;
@@ -122,11 +122,29 @@ impl Workshop {
         kept: (Subject<'_>, &str),
     ) -> Result<Measured, String> {
         let kind = place.executor.kind();
+        let fixed = fixed_shapes(&source.signature);
+        if let (Some(profile), Some(shapes)) = (&place.known, fixed) {
+            let profile = profile.clone();
+            return Ok(Measured {
+                kind,
+                profile,
+                shapes,
+                batching: by_signature(&source.signature),
+            });
+        }
         let mut probe = match Probe::new(model, source, &kind, None) {
             Ok(probe) => probe,
             Err(error) => return Ok(unmeasured(kind, source, &error.to_string())),
         };
         let shapes = probe.inner_shapes().to_vec();
+        if let Some(profile) = place.known.clone() {
+            return Ok(Measured {
+                kind,
+                profile,
+                shapes,
+                batching: by_signature(&source.signature),
+            });
+        }
         let batching = probe.batching().map_err(|error| error.to_string())?;
         let (subject, model_hash) = kept;
         let key = ProfileKey {
@@ -138,9 +156,8 @@ impl Workshop {
             rows_max: source.rows_max,
             shapes: Some(shapes.clone()),
         };
-        let kept = || self.store.find(subject, &key).filter(|_| !self.settings.anew);
-        let known = place.known.clone().or_else(kept);
-        let profile = match known {
+        let kept = self.store.find(subject, &key).filter(|_| !self.settings.anew);
+        let profile = match kept {
             Some(profile) => profile,
             None => {
                 let profile = probe.profile(self.settings.budget);
@@ -216,6 +233,7 @@ impl Workshop {
             let kind = place.executor.kind();
             match measured.iter().find(|measured| measured.kind == kind) {
                 None => measured.push(self.measure(place, &mut *model, &source, kept)?),
+                Some(_) if place.known.is_some() => {}
                 Some(measured) => {
                     let shapes = Some(measured.shapes.clone());
                     let warm = Probe::new(&mut *model, &source, &kind, shapes);
@@ -246,6 +264,25 @@ fn describe(load: &Load, beside: &Beside, onnx: (&str, &[u8])) -> Result<ModelDe
         batcher::by_name(policy).map_err(|error| format!("{file}: policy: {error}"))?;
     }
     Ok(description)
+}
+
+/// Shapes of one row, where all inner dimensions are fixed.
+fn fixed_shapes(signature: &Signature) -> Option<Vec<Vec<i64>>> {
+    let skip = usize::from(signature.batched);
+    let length = |dim: &Dim| match dim {
+        Dim::Fixed(_) => Some(dim.protocol()),
+        Dim::Any(_) => None,
+    };
+    signature.inputs.iter().map(|input| input.dims[skip..].iter().map(length).collect()).collect()
+}
+
+/// Batching on a device that computes nothing: as true as the model's first axis says.
+fn by_signature(signature: &Signature) -> Batching {
+    if signature.batched {
+        Batching::True
+    } else {
+        Batching::False { reason: "the model has no batch axis".into() }
+    }
 }
 
 /// A model that runs with no made-up input is served all the same, alone, from a guess.

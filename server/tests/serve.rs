@@ -1,0 +1,181 @@
+//! The program as an operator meets it: started, asked, and ended by signals. Models run on an emulated device.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// Takes floats of [N, 4] to floats of [N, 3].
+const MODEL: &[u8] = include_bytes!("../../gpu/tests/models/mlp.onnx");
+
+/// Long enough that a signal comes before the end of a run.
+const SLOW: &str = "1,400000,400000,9\n";
+
+/// So quick that nothing waits.
+const FAST: &str = "1,100,100,9\n";
+
+struct Server {
+    child: Child,
+    ports: serde_json::Value,
+    output: BufReader<ChildStdout>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Most tests have waited for its end.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn command(root: &Path, profile: &str) -> Command {
+    let device = root.join("device.csv");
+    std::fs::write(&device, profile).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_punctual"));
+    command.arg("serve").arg("--model-repository").arg(root);
+    command.arg(format!("--device=emulated:{}", device.display()));
+    command.args(["--http-port=0", "--grpc-port=0", "--metrics-port=0"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn repository() -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join("m/1")).unwrap();
+    std::fs::write(root.path().join("m/1/model.onnx"), MODEL).unwrap();
+    root
+}
+
+/// Starts a server and waits until it says that its models are ready.
+fn start(root: &Path, profile: &str) -> Server {
+    let ports = root.join("ports.json");
+    let mut command = command(root, profile);
+    let mut child = command.arg("--ports-file").arg(&ports).stderr(Stdio::null()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert!(line.contains("models ready: 1"), "{line}");
+    let ports = serde_json::from_str(&std::fs::read_to_string(ports).unwrap()).unwrap();
+    Server { child, ports, output }
+}
+
+impl Server {
+    fn port(&self, of: &str) -> u16 {
+        self.ports[of].as_u64().unwrap().try_into().unwrap()
+    }
+
+    /// Sends a request of one row and leaves its answer to be read.
+    fn ask(&self) -> TcpStream {
+        let body = r#"{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}]}"#;
+        let request = format!(
+            "POST /v2/models/m/infer HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        send(self.port("http"), &request)
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn code(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    /// Asks until so many requests wait behind a running one.
+    fn wait_for_waiting(&self, waiting: u32) {
+        let line =
+            format!("nv_inference_pending_request_count{{model=\"m\",version=\"1\"}} {waiting}");
+        let page = || {
+            let request = "GET /metrics HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
+            answer(send(self.port("metrics"), request))
+        };
+        while !page().contains(&line) {}
+    }
+}
+
+fn send(port: u16, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    stream
+}
+
+fn answer(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn the_ports_are_written_and_the_printed_line_answers_as_pasted() {
+    let root = repository();
+    let mut server = start(root.path(), FAST);
+    let lines: Vec<String> = (0..5)
+        .map(|_| {
+            let mut line = String::new();
+            server.output.read_line(&mut line).unwrap();
+            line
+        })
+        .collect();
+    let http = server.port("http");
+    assert!(lines[0].contains(&format!("http://localhost:{http}/v2")), "{lines:?}");
+    let body = lines[4].split_once(" -d '").unwrap().1.trim_end().strip_suffix('\'').unwrap();
+    assert!(lines[4].starts_with(&format!("curl -s http://localhost:{http}/v2/models/m/infer ")));
+    let request = format!(
+        "POST /v2/models/m/infer HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let text = answer(send(http, &request));
+    assert!(text.starts_with("HTTP/1.1 200") && text.contains("\"outputs\""), "{text}");
+    server.signal(Signal::INT);
+    assert_eq!(server.code(), Some(0));
+}
+
+#[test]
+fn accepted_requests_are_answered_after_sigterm_and_the_exit_is_clean() {
+    let root = repository();
+    let mut server = start(root.path(), SLOW);
+    let (first, second) = (server.ask(), server.ask());
+    server.wait_for_waiting(1);
+    server.signal(Signal::TERM);
+    assert!(answer(first).starts_with("HTTP/1.1 200"));
+    assert!(answer(second).starts_with("HTTP/1.1 200"));
+    assert_eq!(server.code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_the_server_at_once() {
+    let root = repository();
+    let mut server = start(root.path(), "1,20000000,20000000,9\n");
+    let _asked = [server.ask(), server.ask()];
+    server.wait_for_waiting(1);
+    server.signal(Signal::TERM);
+    // Until the first signal is seen, the second would be merged with it.
+    while TcpStream::connect(("127.0.0.1", server.port("http"))).is_ok() {}
+    server.signal(Signal::TERM);
+    assert_eq!(server.code(), Some(1));
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_ends_the_start_with_its_reason() {
+    let root = repository();
+    std::fs::write(root.path().join("m/punctual.toml"), "\nslo = \"soon\"\n").unwrap();
+    let output = command(root.path(), FAST).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("m/punctual.toml:2: ") && text.contains("25ms"), "{text}");
+}
+
+#[test]
+fn a_setting_that_is_not_allowed_ends_the_start_with_one_sentence() {
+    let root = repository();
+    let output = command(root.path(), FAST).arg("--policy=fifo").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.starts_with("punctual: --policy: unknown policy \"fifo\"; allowed are"), "{text}");
+}
