@@ -73,7 +73,7 @@ const NOT_IN_CORE: [&str; 20] = [
 const CLOCKS: [&str; 3] = ["server/src/clock.rs", "gpu/src/clock.rs", "loadgen/src/client.rs"];
 
 /// The two drivers of the router, with the folders beside them; `benches` measures it.
-const DRIVERS: [&str; 3] = ["server/src/driver", "sim/src/world", "benches/"];
+const DRIVERS: [&str; 4] = ["server/src/driver", "sim/src/world", "sim/src/replay", "benches/"];
 
 /// Written by a program, and checked in so that building needs no protobuf compiler.
 const GENERATED: [&str; 2] = ["server/src/grpc/inference.rs", "models/src/config/proto.rs"];
