@@ -18,6 +18,7 @@ use router::{
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
+use crate::infer::RequestTiming;
 use crate::record::Recorder;
 use crate::way_out::WayOut;
 
@@ -64,6 +65,15 @@ pub struct Answer {
     pub queue: Duration,
     /// The phases of the batch.
     pub timing: Timing,
+}
+
+impl Answer {
+    /// Where the request's time went.
+    #[must_use]
+    pub fn request_timing(&self) -> RequestTiming {
+        let Timing { input, infer, output } = self.timing;
+        RequestTiming { queue: self.queue, input, infer, output, batch: self.batch }
+    }
 }
 
 /// What the driver tells of each batch that ran, for metrics: variant, rows, phases, and how well it was predicted.

@@ -16,13 +16,12 @@ use prost_reflect::DynamicMessage;
 use router::{Router, VariantSpec};
 
 pub use self::seams::{Control, Later, Loaded, ServiceOptions};
-pub use self::types::{
-    IndexEntry, LoadOverrides, LogSettings, ModelMetadata, ServerMetadata, TensorMetadata,
-};
+pub use self::types::{IndexEntry, LoadOverrides, ModelMetadata, ServerMetadata, TensorMetadata};
 use crate::check::check;
 use crate::clock::Clock;
 use crate::driver::{Driver, Outcome};
-use crate::infer::{InferRequest, InferResponse, RequestTiming};
+use crate::infer::{InferRequest, InferResponse};
+pub use crate::logging::LogSettings;
 use crate::logging::Logging;
 use crate::metrics::{Metrics, ModelMetrics};
 use crate::record::Recorder;
@@ -211,39 +210,41 @@ impl Service {
         let mut account = Account { metrics: &served.metrics, ended: false };
         let outcome = self.driver.submit(checked.inference).outcome().await;
         account.ended = true;
-        match outcome {
+        let answered = match outcome {
+            Outcome::Answered(answered) => answered,
             Outcome::Refused(rejection) => {
                 served.metrics.refused(&rejection);
-                Err(Failure::Refused(refusal::explain(rejection, deadline, &id)))
+                tracing::trace!(model = served.model, id, reason = rejection.name(), "refused");
+                return Err(Failure::Refused(refusal::explain(rejection, deadline, &id)));
             }
             Outcome::Failed(error) => {
                 served.metrics.failed(rows);
-                Err(Failure::Internal(format!(
-                    "model '{}' version {}: {error}",
-                    served.model, served.version
-                )))
+                tracing::trace!(model = served.model, id, %error, "failed");
+                let (model, version) = (&served.model, served.version);
+                return Err(Failure::Internal(format!(
+                    "model '{model}' version {version}: {error}"
+                )));
             }
-            Outcome::Answered(answered) => {
-                let outputs = answer::outputs(&answered, checked.outputs, &checked.cuts, &served);
-                let timing = RequestTiming {
-                    queue: answered.queue,
-                    input: answered.timing.input,
-                    infer: answered.timing.infer,
-                    output: answered.timing.output,
-                    batch: answered.batch,
-                };
-                let total = self.clock.now().since(arrived);
-                self.driver
-                    .note_way(total.saturating_sub(answered.queue + answered.timing.total()));
-                let in_time = deadline.map(|deadline| total <= deadline);
-                match &outputs {
-                    Ok(_) => served.metrics.answered(&timing, total, in_time, rows),
-                    Err(_) => served.metrics.failed(rows),
-                }
-                let (model, version) = (served.model.clone(), served.version.to_string());
-                Ok(InferResponse { model, version, id, outputs: outputs?, timing })
-            }
+        };
+        let outputs = answer::outputs(&answered, checked.outputs, &checked.cuts, &served);
+        let timing = answered.request_timing();
+        let total = self.clock.now().since(arrived);
+        self.driver.note_way(total.saturating_sub(answered.queue + answered.timing.total()));
+        let in_time = deadline.map(|deadline| total <= deadline);
+        match &outputs {
+            Ok(_) => served.metrics.answered(&timing, total, in_time, rows),
+            Err(_) => served.metrics.failed(rows),
         }
+        tracing::trace!(
+            model = served.model,
+            id,
+            ?total,
+            batch = timing.batch,
+            in_time,
+            "answered"
+        );
+        let (model, version) = (served.model.clone(), served.version.to_string());
+        Ok(InferResponse { model, version, id, outputs: outputs?, timing })
     }
 
     /// The process answers.

@@ -69,31 +69,6 @@ pub struct LoadOverrides {
     pub files: Vec<(String, bytes::Bytes)>,
 }
 
-/// `GET /v2/logging`, in Triton's keys.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[expect(missing_docs, reason = "Triton's own keys")]
-pub struct LogSettings {
-    pub log_file: String,
-    pub log_info: bool,
-    pub log_warning: bool,
-    pub log_error: bool,
-    pub log_verbose_level: u32,
-    pub log_format: String,
-}
-
-impl Default for LogSettings {
-    fn default() -> Self {
-        Self {
-            log_file: String::new(),
-            log_info: true,
-            log_warning: true,
-            log_error: true,
-            log_verbose_level: 0,
-            log_format: "default".into(),
-        }
-    }
-}
-
 /// `GET /v2/models/{m}/profile`.
 pub(super) fn profile_json(
     served: &Served,
