@@ -7,6 +7,7 @@ use bytes::Bytes;
 use gpu::{Batch, Executor, InputPart, LoadedModel, ModelSource, OnnxCpu, Timing};
 use loadgen::client::{InputMetadata, Target, fetch, now};
 use models::{BatchId, DataType, Dim, Signature, TensorSpec, VariantId};
+use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 
 use crate::Error;
@@ -97,11 +98,11 @@ impl Raw {
         Ok(Self { model, inner_shapes, row: InputPart { rows: 1, tensors } })
     }
 
-    /// Rows per second in batches of that size, over about that long.
+    /// Runs batches of that size over about that long.
     ///
     /// # Errors
     /// The runtime fails.
-    pub fn rows_per_second(&mut self, rows: u32, duration: Duration) -> Result<f64, Error> {
+    pub fn rate(&mut self, rows: u32, duration: Duration) -> Result<Rate, Error> {
         let batch = Batch {
             id: BatchId(0),
             variant: VariantId(0),
@@ -110,16 +111,39 @@ impl Raw {
             parts: vec![self.row.clone(); rows as usize],
         };
         let mut run = || {
-            self.model
-                .run(&batch, &mut Timing::default())
-                .map_err(|error| Error::Raw(error.to_string()))
+            let done = self.model.run(&batch, &mut Timing::default());
+            done.map_err(|error| Error::Raw(error.to_string()))
         };
         run()?;
-        let (start, mut runs) = (now(), 0u32);
+        let (start, cpu, mut runs) = (now(), thread_cpu(), 0u32);
         while start.elapsed() < duration {
             run()?;
             runs += 1;
         }
-        Ok(f64::from(runs) * f64::from(rows) / start.elapsed().as_secs_f64())
+        let rows = f64::from(runs) * f64::from(rows);
+        Ok(Rate::new(rows, start.elapsed(), thread_cpu() - cpu))
     }
+}
+
+/// How fast rows were done: neighbours on the machine lower the first, idle gaps only show in the first.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// Rows in a second of the clock on the wall.
+    pub wall: f64,
+    /// Rows in a second on a core.
+    pub cpu: f64,
+}
+
+impl Rate {
+    /// The rates of that many rows.
+    #[must_use]
+    pub fn new(rows: f64, wall: Duration, cpu: Duration) -> Self {
+        Self { wall: rows / wall.as_secs_f64(), cpu: rows / cpu.as_secs_f64() }
+    }
+}
+
+fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).expect("a thread's CPU time is positive");
+    Duration::new(seconds, u32::try_from(time.tv_nsec).expect("below 1e9"))
 }

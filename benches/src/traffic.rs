@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use loadgen::client::{InputMetadata, Load, Plan, Target};
-use loadgen::{Mix, Report};
+use loadgen::{LAG_P99_MAX, Mix, Report};
 
 use crate::{Error, Served};
 
@@ -80,5 +80,15 @@ pub fn count_failures(report: &Report) -> Option<String> {
             "{failures} of {} requests had no answer: {:?}",
             report.tally.requests, report.tally
         )
+    })
+}
+
+/// Says so where the client itself sent late, so that the latencies and what is late are partly its own.
+#[must_use]
+pub fn distrust<'a>(reports: impl Iterator<Item = &'a Report>) -> Option<String> {
+    let worst = reports.map(|report| report.lag.p99_ms).fold(0.0, f64::max);
+    let most = LAG_P99_MAX.as_secs_f64() * 1e3;
+    (worst > most).then(|| {
+        format!("NOT TRUSTED: client lag p99 {worst:.2} ms, above {most} ms: the machine is busy")
     })
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use benches::{Bar, Error, Launch, Table, Traffic, pin, verdict};
+use benches::{Bar, Error, Launch, Table, Traffic, distrust, pin, verdict};
 use bytes::Bytes;
 use clap::Parser;
 use loadgen::client::{Load, Target, fetch, now};
@@ -84,6 +84,10 @@ fn measure(cli: &Cli) -> Result<bool, Error> {
         );
     }
     println!("Together at {:.0} % load:\n{table}", 100.0 * cli.load);
+    let doubt = distrust(std::iter::once(&report));
+    if let Some(doubt) = &doubt {
+        println!("{doubt}");
+    }
     let bars = [
         verdict("attainment of the fast model", report.models[0].attainment, Bar::AtLeast(0.99)),
         verdict("requests lost while loading", disturbed, Bar::AtMost(0.0)),
@@ -91,7 +95,7 @@ fn measure(cli: &Cli) -> Result<bool, Error> {
     for (line, _) in &bars {
         println!("{line}");
     }
-    Ok(bars.iter().all(|(_, reached)| *reached))
+    Ok(doubt.is_none() && bars.iter().all(|(_, reached)| *reached))
 }
 
 fn capacity(cli: &Cli, target: &Target, model: &str) -> Result<f64, Error> {
