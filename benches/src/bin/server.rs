@@ -177,15 +177,26 @@ fn batch_efficiency(cli: &Cli) -> Result<(Table, f64), Error> {
     pin(cli.launch.server())?;
     let mut raw = Raw::load(&cli.launch.repository, &cli.gemm, &metadata, largest, core)?;
     let traffic = Traffic::to(served.grpc(), Mix::single(&cli.gemm, None), cli.seed);
-    let head =
-        ["round", "raw rows/s", "per CPU s", "served rows/s", "per CPU s", "ratio", "of CPU"];
+    let head = [
+        "round",
+        "raw rows/s",
+        "per CPU s",
+        "at batch",
+        "served rows/s",
+        "per CPU s",
+        "ratio",
+        "of CPU",
+    ];
     let mut table = Table::new(&head);
     let (mut walls, mut cpus) = (Vec::new(), Vec::new());
     for round in 1..=cli.rounds {
         pin(cli.launch.server())?;
-        let mut best = Rate { wall: 0.0, cpu: 0.0 };
+        let (mut best, mut best_batch) = (Rate { wall: 0.0, cpu: 0.0 }, 0);
         for rows in &cli.batches {
             let found = raw.rate(*rows, cli.each / 4)?;
+            if found.cpu > best.cpu {
+                best_batch = *rows;
+            }
             best = Rate { wall: best.wall.max(found.wall), cpu: best.cpu.max(found.cpu) };
         }
         pin(cli.launch.client())?;
@@ -196,10 +207,12 @@ fn batch_efficiency(cli: &Cli) -> Result<(Table, f64), Error> {
         let found = Rate { wall: report.throughput, cpu: 1.0 / each.as_secs_f64() };
         walls.push(found.wall / best.wall);
         cpus.push(found.cpu / best.cpu);
-        let rates = [best.wall, best.cpu, found.wall, found.cpu].map(|rate| format!("{rate:.1}"));
+        let [raw_wall, raw_cpu, wall, cpu] =
+            [best.wall, best.cpu, found.wall, found.cpu].map(|rate| format!("{rate:.1}"));
+        let cells = [round.to_string(), raw_wall, raw_cpu, best_batch.to_string(), wall, cpu];
         let ratios =
             [found.wall / best.wall, found.cpu / best.cpu].map(|ratio| format!("{ratio:.3}"));
-        table.push([round.to_string()].into_iter().chain(rates).chain(ratios).collect());
+        table.push(cells.into_iter().chain(ratios).collect());
     }
     Ok((table, median(&walls).min(median(&cpus))))
 }
