@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::infer::RequestTiming;
+use crate::post::{Letter, Post};
 use crate::record::Recorder;
 use crate::way_out::WayOut;
 
@@ -90,6 +91,7 @@ pub struct Driver {
     alarm: Condvar,
     on_batch: OnBatch,
     on_unloaded: OnUnloaded,
+    post: Post,
 }
 
 struct State {
@@ -152,6 +154,7 @@ impl Driver {
             alarm: Condvar::new(),
             on_batch,
             on_unloaded,
+            post: Post::default(),
         });
         for (id, cores) in (0_u32..).zip(executors) {
             let executor = ExecutorId(id);
@@ -207,6 +210,11 @@ impl Driver {
     /// Refuses all requests from this moment; what was accepted is still answered.
     pub fn drain(&self) {
         self.feed(&mut self.state.lock(), Event::Draining);
+    }
+
+    /// Hands out the answers of batches; for one task on the IO threads (see [`crate::post`]).
+    pub async fn deliver(&self) {
+        self.post.deliver().await;
     }
 
     /// A request took that long beside waiting and running.
@@ -296,7 +304,7 @@ impl Driver {
             if outputs.is_ok() {
                 (self.on_batch)(variant, rows, &timing, prediction);
             }
-            answer(members, outputs, rows, &timing, now);
+            self.post.send(letters(members, outputs, rows, &timing, now));
         }
     }
 }
@@ -339,17 +347,17 @@ fn completed(driver: &Weak<Driver>, completion: Completion) {
 }
 
 /// Cuts a batch's outputs among its members.
-fn answer(
+fn letters(
     members: Vec<Member>,
     outputs: Result<Vec<Output>, RunError>,
     batch: u32,
     timing: &Timing,
     now: Instant,
-) {
+) -> Vec<Letter> {
     let outputs = outputs.map(Arc::new);
     let began = now - timing.total();
     let mut row = 0;
-    for member in members {
+    let letter = |member: Member| {
         let outcome = match &outputs {
             Err(error) => Outcome::Failed(error.clone()),
             Ok(outputs) => Outcome::Answered(Answer {
@@ -362,9 +370,9 @@ fn answer(
             }),
         };
         row += member.rows;
-        // The client may have gone.
-        drop(member.answer.send(outcome));
-    }
+        (member.answer, outcome)
+    };
+    members.into_iter().map(letter).collect()
 }
 
 /// The timer thread: sleeps until the router's timeout or until an earlier one is set.

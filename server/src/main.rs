@@ -8,6 +8,7 @@ use server::cli::serve::{Server, THREADS_TIMEOUT};
 use server::cli::{Cli, Command, profile};
 use server::config::triton::without_triton_flags;
 use server::config::{Config, Flags};
+use server::cores;
 use server::logging::Logging;
 
 fn main() -> ExitCode {
@@ -42,6 +43,10 @@ fn serve(flags: &Flags, warnings: &[String]) -> Result<ExitCode, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(server.io_threads)
         .thread_name("io")
+        .on_thread_start({
+            let cores = server.io_cores.clone();
+            move || cores::keep_to(&cores)
+        })
         .enable_all()
         .build()
         .map_err(|error| format!("the system gives no thread: {error}"))?;

@@ -446,6 +446,11 @@ impl Service {
         self.driver.idle()
     }
 
+    /// Hands out the answers of batches; for one task on the IO threads.
+    pub async fn deliver(&self) {
+        self.driver.deliver().await;
+    }
+
     /// Ends the executors' threads and writes the recording out.
     pub fn stop(&self) {
         self.driver.stop();

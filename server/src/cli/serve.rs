@@ -33,6 +33,8 @@ pub struct Server {
     repository: Arc<Repository>,
     /// Threads for connections.
     pub io_threads: usize,
+    /// The cores of those threads: those that no executor has; anywhere if there is none.
+    pub io_cores: Vec<usize>,
 }
 
 /// Where the server listens, as `--ports-file` says it.
@@ -82,7 +84,7 @@ impl Server {
         let repository = Arc::new(Repository::new(config.models.clone(), loader));
         service.set_control(repository.clone());
         let io_threads = config.io_threads.unwrap_or(devices.free.len()).max(1);
-        Ok(Self { config, service, repository, io_threads })
+        Ok(Self { config, service, repository, io_threads, io_cores: devices.free })
     }
 
     /// Listens, loads the models, serves until a signal comes, and ends in order. `say` gets the lines for the
@@ -97,6 +99,8 @@ impl Server {
         if let Some(path) = &self.config.ports_file {
             write_ports(path, ports)?;
         }
+        let service = Arc::clone(&self.service);
+        tokio::spawn(async move { service.deliver().await });
         let shutdown = Shutdown::default();
         let mut serving = listeners.serve(&self.config.http, &self.service, &shutdown);
         let server = Arc::new(self);

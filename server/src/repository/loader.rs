@@ -15,6 +15,7 @@ use super::overrides::Overridden;
 use super::scan::FoundModel;
 use super::state::Index;
 use super::{Prepare, Sink};
+use crate::cores;
 use crate::service::Loaded;
 
 /// The system's least urgent.
@@ -257,16 +258,7 @@ fn settle(cores: &[usize]) {
     if let Err(error) = rustix::process::setpriority_process(None, NICE) {
         tracing::warn!(%error, "a loading thread keeps the usual priority");
     }
-    if cores.is_empty() {
-        return;
-    }
-    let mut set = rustix::thread::CpuSet::new();
-    for &core in cores {
-        set.set(core);
-    }
-    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
-        tracing::warn!(?cores, %error, "a loading thread cannot be kept off the executors' cores");
-    }
+    cores::keep_to(cores);
 }
 
 #[cfg(test)]
