@@ -12,7 +12,7 @@ SECONDS_TO_FUZZ ?= 60
 export CARGO_BUILD_JOBS := $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint test-gpu bench-server fuzz onnxruntime examples
+.PHONY: help serve test lint test-gpu bench-server bench-overload bench-mixed fuzz onnxruntime examples
 
 help: ## Says what can be made (the default).
 	@echo "make WORD, where WORD is one of:"
@@ -29,20 +29,31 @@ lint: ## Formatting, clippy and rustdoc, warnings as errors.
 	@$(PYTHON) .ci/checks.py fmt clippy doc deny
 
 test-gpu: onnxruntime ## Builds the CUDA tests and, where there is a GPU, runs them and prints what they measured.
-	$(CARGO) test --release -p gpu -- --ignored --nocapture --test-threads=1
+	$(CARGO) test --release -p gpu --test cuda -- --nocapture --test-threads 1
 
-bench-server: onnxruntime examples ## Measures the server's cost per request against bare echo servers and raw ONNX Runtime.
-	$(CARGO) build --release -p server -p loadgen -p benches
-	$(CARGO) run --release -p benches --bin bench_server
+bench-server: onnxruntime examples ## Measures the server's cost per request against bare echo servers and raw ONNX Runtime. ARGS="--flag .." as for all benches.
+	$(CARGO) build --release -p server -p benches
+	target/release/server $(ARGS)
+
+bench-overload: onnxruntime examples ## Measures goodput when more is asked than can be done.
+	$(CARGO) build --release -p server -p benches
+	target/release/overload $(ARGS)
+
+bench-mixed: onnxruntime examples ## Measures how a fast model keeps its objective beside a slow one, and beside one that loads.
+	$(CARGO) build --release -p server -p benches
+	target/release/mixed $(ARGS)
 
 fuzz: ## Fuzzes every parser for SECONDS_TO_FUZZ seconds each (needs cargo-fuzz and a nightly toolchain).
 	@command -v cargo-fuzz >/dev/null || { echo "cargo-fuzz is missing: cargo install cargo-fuzz && rustup toolchain install nightly"; exit 1; }
-	cd server && for target in $$(cargo +nightly fuzz list); do cargo +nightly fuzz run $$target -- -max_total_time=$(SECONDS_TO_FUZZ) || exit 1; done
+	cd server/fuzz && for target in $$($(CARGO) +nightly fuzz list); do \
+		mkdir -p corpus/$$target seeds/$$target; \
+		$(CARGO) +nightly fuzz run -s none $$target corpus/$$target seeds/$$target -- -max_total_time=$(SECONDS_TO_FUZZ) || exit 1; \
+	done
 
 onnxruntime: $(RUNTIME) ## Fetches the pinned ONNX Runtime library into target/onnxruntime/lib.
 
 $(RUNTIME): models/examples/fetch_onnxruntime.py models/examples/onnxruntime.lock
 	@$(PYTHON) models/examples/fetch_onnxruntime.py $(@D)
 
-examples: ## Makes the example models and their real inputs in target/examples.
+examples: ## Makes the example models in target/examples and their real inputs in target/inputs.
 	@$(PYTHON) models/examples/make.py

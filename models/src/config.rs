@@ -20,7 +20,7 @@ fn descriptor() -> MessageDescriptor {
 }
 
 /// Keys that are acted on; all others are named in a warning where they are set.
-const SUPPORTED: [&str; 26] = [
+const SUPPORTED: [&str; 27] = [
     "name",
     "platform",
     "backend",
@@ -40,6 +40,7 @@ const SUPPORTED: [&str; 26] = [
     "instance_group.kind",
     "default_model_filename",
     "parameters.intra_op_thread_count",
+    "dynamic_batching",
     "dynamic_batching.preferred_batch_size",
     "dynamic_batching.max_queue_delay_microseconds",
     "dynamic_batching.priority_levels",
@@ -437,6 +438,8 @@ mod tests {
             "response_cache.enable",
         ];
         assert_eq!(config.unsupported_keys(), expected);
+        let empty = ModelConfig::from_text("config.pbtxt", "dynamic_batching { }").unwrap();
+        assert_eq!(empty.unsupported_keys(), Vec::<String>::new());
     }
 
     #[test]

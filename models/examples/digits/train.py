@@ -1,0 +1,93 @@
+"""Trains the digit classifiers with numpy on the even rows of digits.csv.gz; writes them and accuracy.csv beside this file.
+
+usage: train.py    (target/venv/examples/bin/python has what it needs)
+The seed is fixed; another processor's linear algebra may still round differently, so the files made are kept in git.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from digits import FOLDER, images
+from graph import Graph
+
+# Hidden widths and passes over the training rows, by name.
+FAMILY = {"logreg": ([], 600), "mlp_128": ([128], 60), "mlp_512": ([512], 60)}
+ROWS_PER_STEP = 64
+RATE, DECAY = 1e-3, 1e-4
+
+
+def main():
+    x, digit, held_out = images()
+    lines = ["model,bytes,rows_held_out,accuracy"]
+    for name, (hidden, passes) in FAMILY.items():
+        layers = train(x[~held_out], digit[~held_out], [64, *hidden, 10], passes)
+        accuracy = np.mean(forward(layers, x[held_out])[-1].argmax(axis=1) == digit[held_out])
+        model = export(name, layers)
+        (FOLDER / f"{name}.onnx").write_bytes(model)
+        lines.append(f"digits_{name},{len(model)},{held_out.sum()},{accuracy:.4f}")
+        print(f"{name}: {len(model) / 1e3:.0f} kB, accuracy on {held_out.sum()} held-out rows {accuracy:.4f}")
+    (FOLDER / "accuracy.csv").write_text("\n".join(lines) + "\n")
+
+
+def train(x, digit, widths, passes):
+    """Adam on the cross entropy, with weight decay."""
+    rng = np.random.default_rng(7)
+    layers = []
+    for width, next_width in zip(widths, widths[1:]):
+        layers += [rng.normal(0, np.sqrt(2 / width), (width, next_width)), np.zeros(next_width)]
+    moments = [(np.zeros_like(layer), np.zeros_like(layer)) for layer in layers]
+    step = 0
+    for _ in range(passes):
+        order = rng.permutation(len(x))
+        for start in range(0, len(order), ROWS_PER_STEP):
+            rows, step = order[start : start + ROWS_PER_STEP], step + 1
+            for layer, slope, (mean, square) in zip(layers, slopes(layers, x[rows], digit[rows]), moments):
+                mean += 0.1 * (slope - mean)
+                square += 0.001 * (slope * slope - square)
+                change = mean / (1 - 0.9**step) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
+                layer -= RATE * change + RATE * DECAY * layer
+    return [layer.astype(np.float32) for layer in layers]
+
+
+def forward(layers, x):
+    """The values before and after each layer: x, hidden values after the rectifier, and last the logits."""
+    values = [x]
+    for weights, bias in zip(layers[::2], layers[1::2]):
+        x = x @ weights + bias
+        values.append(x)
+        x = np.maximum(x, 0)
+    return [values[0], *(np.maximum(value, 0) for value in values[1:-1]), values[-1]]
+
+
+def slopes(layers, x, digit):
+    values = forward(layers, x)
+    odds = np.exp(values[-1] - values[-1].max(axis=1, keepdims=True))
+    error = odds / odds.sum(axis=1, keepdims=True)
+    error[np.arange(len(digit)), digit] -= 1
+    error /= len(digit)
+    found = []
+    for index in reversed(range(0, len(layers), 2)):
+        value = values[index // 2]
+        found = [value.T @ error, error.sum(axis=0), *found]
+        error = (error @ layers[index].T) * (value > 0)
+    return found
+
+
+def export(name, layers):
+    graph, x = Graph(), "x"
+    pairs = list(zip(layers[::2], layers[1::2]))
+    for index, (weights, bias) in enumerate(pairs):
+        x = graph.dense(x, weights, bias)
+        x = x if index == len(pairs) - 1 else graph.node("Relu", [x])
+    graph.node("Softmax", [x], "probabilities", axis=1)
+    graph.node("ArgMax", [x], "digit", axis=1, keepdims=1)
+    outputs = [("digit", TensorProto.INT64, ["batch", 1]), ("probabilities", TensorProto.FLOAT, ["batch", 10])]
+    return graph.model(f"digits_{name}", [("x", TensorProto.FLOAT, ["batch", 64])], outputs)
+
+
+if __name__ == "__main__":
+    main()
