@@ -41,7 +41,6 @@ const SUPPORTED: [&str; 27] = [
     "default_model_filename",
     "parameters.intra_op_thread_count",
     "dynamic_batching",
-    "dynamic_batching",
     "dynamic_batching.preferred_batch_size",
     "dynamic_batching.max_queue_delay_microseconds",
     "dynamic_batching.priority_levels",
