@@ -1,7 +1,7 @@
 """Runs every check and test in order and ends with one line that counts them.
 
 usage: checks.py [STEP ..]    (all steps by default; any Python >= 3.9)
-All output of a step goes to target/checks/STEP.log; the terminal shows its outline, and the end of the log where a step fails.
+All output of a step goes to target/checks/STEP.log; the terminal shows its outline, and what matters of the log where a step fails.
 A step that counts no tests of its own counts as one.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / "target" / "checks"
 CLIENTS = ROOT / "server" / "tests" / "clients" / "run.py"
-# Lines of a failed step that are shown.
+# Lines of a failed step that are shown where no Rust test failed.
 TAIL = 150
 OUTLINE = re.compile(r"\s*(Compiling|Checking|Documenting|Running|Doc-tests|Finished|error|warning|test result:|FAILED|FAIL:|ERROR:)\b")
 
@@ -31,7 +31,8 @@ def steps():
         ("fmt", ["cargo", "fmt", "--all", "--check"], {}, ""),
         ("clippy", ["cargo", "clippy", *workspace, "--", "-D", "warnings"], {}, ""),
         ("test", ["cargo", "test", "--workspace", "--no-fail-fast", "--", "--show-output"], {}, ""),
-        ("doc", ["cargo", "doc", "--workspace", "--no-deps"], {"RUSTDOCFLAGS": "-D warnings"}, ""),
+        # Libraries only: a binary of benches has the name of a library, and their pages would overwrite each other.
+        ("doc", ["cargo", "doc", "--workspace", "--no-deps", "--lib", "--keep-going"], {"RUSTDOCFLAGS": "-D warnings"}, ""),
         ("deny", ["cargo", "deny", "check", "bans", "licenses", "sources"], {}, missing_program("cargo-deny")),
         ("build", ["cargo", "build", "--release", "-p", "server"], {}, ""),
         ("clients", [sys.executable, str(CLIENTS)], {}, missing_file(CLIENTS)),
@@ -75,7 +76,7 @@ def run(name, command, changes, obstacle):
     returned = execute(command, {**os.environ, **changes}, log)
     text = log.read_text(errors="replace")
     if returned != 0:
-        print("\n".join(["", f"-- the end of {log.relative_to(ROOT)}", *text.splitlines()[-TAIL:]]), flush=True)
+        print("\n".join(["", f"-- from {log.relative_to(ROOT)}", *telling(text.splitlines())]), flush=True)
     return name, time.monotonic() - began, counted(text, returned)
 
 
@@ -100,6 +101,16 @@ def execute(command, environment, log):
             if OUTLINE.match(line):
                 print(line, end="", flush=True)
         return child.wait()
+
+
+def telling(lines):
+    """The lines of a failed step that say why: what its failed Rust tests printed, or else its end."""
+    found, inside = [], False
+    for line in lines:
+        inside = line == "failures:" or (inside and not line.startswith("test result:"))
+        if inside:
+            found.append(line)
+    return found or lines[-TAIL:]
 
 
 def counted(text, returned):

@@ -171,7 +171,7 @@ impl LatencyProfile {
     }
 
     /// The largest measured batch that still pays: it takes less median time an item than every smaller one,
-    /// by [`PAYS_SHARE`] for each doubling.
+    /// by `PAYS_SHARE` for each doubling.
     #[must_use]
     pub fn batch_that_pays(&self) -> u32 {
         let mut best = self.points[0];
