@@ -55,5 +55,5 @@ onnxruntime: $(RUNTIME) ## Fetches the pinned ONNX Runtime library into target/o
 $(RUNTIME): models/examples/fetch_onnxruntime.py models/examples/onnxruntime.lock
 	@$(PYTHON) models/examples/fetch_onnxruntime.py $(@D)
 
-examples: ## Makes the example models in target/examples and their real inputs in target/inputs.
+examples: ## Makes the example models in target/examples and their real inputs in target/example-inputs.
 	@$(PYTHON) models/examples/make.py

@@ -1,7 +1,7 @@
 """Builds every example model and its inputs. usage: build.py WHEELS TARGET, with the packages of build.lock.
 
-The repository goes to TARGET/examples in Triton's layout, the inputs to TARGET/inputs/MODEL: request.json is a request body
-of the Open Inference Protocol that can be sent as it is; the .npy files hold more rows, with the answers expected where known.
+The repository goes to TARGET/examples in Triton's layout, the inputs to TARGET/example-inputs: MODEL.json is a request body
+of the Open Inference Protocol that can be sent as it is; MODEL.npz holds more rows, with the answers expected where known.
 """
 
 import json
@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 MODELS = {
     "digits_logreg": digits.logreg,
     "digits_mlp_128": digits.mlp_128,
-    "digits_mlp_512": digits.mlp_512,
+    "digits_mlp_256x256": digits.mlp_256x256,
     "gemm_mlp": gemm_mlp.build,
     "minilm": minilm.build,
     "ocr_direction": ocr_direction.build,
@@ -35,7 +35,7 @@ DATATYPES = {"float32": "FP32", "int64": "INT64"}
 def main():
     wheels, target = Path(sys.argv[1]), Path(sys.argv[2])
     hashes = json.loads((HERE / "hashes.json").read_text())
-    repository, inputs = target / "examples.part", target / "inputs.part"
+    repository, inputs = target / "examples.part", target / "example-inputs.part"
     for folder in (repository, inputs):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -47,12 +47,10 @@ def main():
         shutil.copytree(HERE / "repository" / name, repository / name)
         (repository / name / "1").mkdir()
         (repository / name / "1" / "model.onnx").write_bytes(model)
-        (inputs / name).mkdir()
-        for array, values in rows.items():
-            np.save(inputs / name / f"{array}.npy", values)
-        (inputs / name / "request.json").write_text(json.dumps(body(request)) + "\n")
+        np.savez(inputs / f"{name}.npz", **rows)
+        (inputs / f"{name}.json").write_text(json.dumps(body(request)) + "\n")
         print(f"{name}: {len(model) / 1e6:.1f} MB in {time.monotonic() - began:.1f} s", flush=True)
-    for folder, final in ((repository, target / "examples"), (inputs, target / "inputs")):
+    for folder, final in ((repository, target / "examples"), (inputs, target / "example-inputs")):
         shutil.rmtree(final, ignore_errors=True)
         folder.rename(final)
 

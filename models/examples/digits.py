@@ -1,8 +1,4 @@
-"""The digit classifiers trained by digits/train.py, and the images that they have not seen.
-
-digits/digits.csv.gz is the file of that name in scikit-learn (BSD-3-Clause): the test set of "Optical Recognition of Handwritten
-Digits" by E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, 1998 (CC BY 4.0). 64 numbers from 0 to 16, then the digit.
-"""
+"""The digit classifiers trained by digits/train.py, and the images that they have not seen."""
 
 import gzip
 from pathlib import Path
@@ -27,8 +23,8 @@ def mlp_128(_wheels):
     return example("mlp_128")
 
 
-def mlp_512(_wheels):
-    return example("mlp_512")
+def mlp_256x256(_wheels):
+    return example("mlp_256x256")
 
 
 def example(name):

@@ -1,4 +1,4 @@
-"""Makes the example models in target/examples and their real inputs in target/inputs; at once where both stand.
+"""Makes the example models in target/examples and their real inputs in target/example-inputs; at once where both stand.
 
 usage: make.py    (any Python >= 3.9 with pip and venv; the building itself runs in target/venv/examples)
 """

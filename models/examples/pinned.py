@@ -36,8 +36,8 @@ def environment(name, lock):
 
 
 def wheels(lock, name):
-    """The folder target/downloads/NAME with the wheels of a lock file, the same ones whatever Python runs this."""
-    folder = TARGET / "downloads" / name
+    """The folder target/wheels/NAME with the wheels of a lock file, the same ones whatever Python runs this."""
+    folder = TARGET / "wheels" / name
     made_of = sha256(lock.read_bytes())
     stamp = folder / "made-of"
     if stamp.exists() and stamp.read_text() == made_of:

@@ -4,8 +4,7 @@ import zipfile
 
 import numpy as np
 
-# The same network as silero_vad.onnx for 16 kHz, with all shapes fixed: [1, 576] and [2, 1, 128].
-MODEL = "silero_vad/data/silero_vad_openvino_16k.onnx"
+MODEL = "silero_vad/data/silero_vad_16k_op15.onnx"
 # The model hears 512 samples, 32 ms, and the 64 before them.
 RATE, WINDOW, CONTEXT = 16000, 512, 64
 # Vowels by their three formants in Hz, as measured by Peterson and Barney (1952) for men.
@@ -16,7 +15,7 @@ def build(wheels):
     with zipfile.ZipFile(next(wheels.glob("silero_vad-*.whl"))) as wheel:
         model = wheel.read(MODEL)
     streams = np.stack([windows(voice(pitch, order)) for pitch, order in ((110, "aieu"), (140, "uaie"))])
-    first = {"input": streams[0, :1], "state": np.zeros((2, 1, 128), np.float32)}
+    first = {"input": streams[0, :1], "state": np.zeros((2, 1, 128), np.float32), "sr": np.array(RATE, np.int64)}
     return model, {"stream": streams}, first
 
 
