@@ -123,6 +123,8 @@ def counted(text, returned):
     reasons = skipped_inside(text)
     # A test that says `skipped: why` has proved nothing, though cargo counts it as passed.
     passed, skipped = passed - len(reasons), skipped + len(reasons)
+    # unittest counts these itself, and says why at the end of the test's line.
+    reasons += re.findall(r"\.\.\. skipped ['\"](.*)['\"]$", text, re.MULTILINE)
     if returned != 0 and failed == 0:
         failed = 1
     if passed + failed + skipped == 0:

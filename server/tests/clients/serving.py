@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -54,7 +55,8 @@ class Server:
             self.http, self.grpc, self.metrics = (f"127.0.0.1:{found[kind]}" for kind in ("http", "grpc", "metrics"))
             self.wait_for(self.ready)
         except BaseException:
-            self.stop()
+            self.process.kill()
+            self.process.wait()
             raise
 
     def wait_for(self, condition):
@@ -76,16 +78,20 @@ class Server:
             return False
 
     def stop(self):
-        """Ends the server as an operator would; its exit code."""
-        if self.process.poll() is None:
+        """Ends the server as an operator would, and fails if it had ended before or does not end well."""
+        ended_before = self.process.poll()
+        if ended_before is None:
             self.process.terminate()
         try:
             code = self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            code = self.process.wait()
+            code = f"{self.process.wait()}, killed since it did not end in 60 s"
+        said = self.log_path.read_text()[-4000:]
         self.folder.cleanup()
-        return code
+        if ended_before is not None or code != 0:
+            when = "during the tests" if ended_before is not None else "when told to"
+            raise AssertionError(f"the server ended {when} with {code}:\n{said}")
 
     def __enter__(self):
         return self
@@ -102,8 +108,11 @@ class Repository:
         self.path = Path(self.folder.name)
 
     def example(self, name, settings=None):
-        """An example model without its SLO, unless `settings` gives one: these tests are about answers."""
-        self.add(name, None, settings)
+        """An example model without its SLO and padding, unless `settings` gives some: these tests are about answers."""
+        config = EXAMPLES / name / "config.pbtxt"
+        self.add(name, None, settings, config.read_text() if config.exists() else None)
+        for labels in (EXAMPLES / name).glob("*.txt"):
+            shutil.copy(labels, self.path / name)
         os.symlink(EXAMPLES / name / "1" / "model.onnx", self.path / name / "1" / "model.onnx")
 
     def add(self, name, model, settings=None, config=None):
@@ -165,6 +174,7 @@ def reference(name):
 
 
 def rows(name):
+    """The real inputs of an example model, and the right answers where they are known."""
     return np.load(INPUTS / f"{name}.npz")
 
 

@@ -41,23 +41,31 @@ def library(folder):
 class PerfAnalyzer(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        if platform.machine() != "x86_64":
-            raise unittest.SkipTest("the wheel with perf_analyzer is for x86_64")
         cls.folder = tempfile.TemporaryDirectory(prefix="perf-analyzer-")
         cls.addClassCleanup(cls.folder.cleanup)
+        cls.obstacle = cls.prepare()
+        if not cls.obstacle:
+            cls.repository = Repository()
+            cls.repository.example("digits_mlp_128")
+            cls.server = Server(cls.repository.path)
+            cls.addClassCleanup(cls.server.stop)
+
+    def setUp(self):
+        if self.obstacle:
+            self.skipTest(self.obstacle)
+
+    @classmethod
+    def prepare(cls):
+        """Why the program cannot run here; None once it can."""
+        if platform.machine() != "x86_64":
+            return "the wheel with perf_analyzer is for x86_64"
         found = library(cls.folder.name)
         if found is None:
-            raise unittest.SkipTest(f"perf_analyzer needs {LIBRARY}: apt-get install libb64-0d")
+            return f"perf_analyzer needs {LIBRARY}: apt-get install libb64-0d"
         cls.environ = {**os.environ, "LD_LIBRARY_PATH": f"{found}:{cls.folder.name}"}
         cls.program = cls.unpack()
         missing = cls.missing()
-        if missing:
-            raise unittest.SkipTest(f"perf_analyzer lacks libraries here: {missing}")
-        repository = Repository()
-        repository.example("digits_mlp_128")
-        cls.repository = repository
-        cls.server = Server(repository.path)
-        cls.addClassCleanup(cls.server.stop)
+        return f"perf_analyzer needs {', '.join(missing)}" if missing else None
 
     @classmethod
     def unpack(cls):

