@@ -8,7 +8,7 @@ use std::time::Duration;
 use check::{THREADS, unknown};
 
 use crate::config::{DynamicBatching, Fields, InputFields, OutputFields, type_number};
-use crate::onnx::read_signature;
+use crate::onnx::{can_be_held, read_signature};
 use crate::{BatchingMode, Dim, ModelConfig, ModelSettings, PadRule, Signature, Slo, TensorSpec};
 
 /// Rows of a request, and of a batch before it is measured, where nobody says: a power of two at which every model of
@@ -182,7 +182,7 @@ pub fn describe(files: ModelFiles<'_>) -> Result<ModelDescription, CatalogError>
         .and_then(|()| check::check_numbers(&fields))
         .and_then(|()| check::check_tensors(&fields, &signature));
     checked.map_err(|reason| mismatch(config_file, reason))?;
-    narrow(&mut signature, &fields);
+    narrow(&mut signature, &fields).map_err(|reason| mismatch(config_file, reason))?;
     let rows_max = rows_max(&fields, settings, &signature);
     let dynamic = fields.dynamic_batching.clone().unwrap_or_default();
     let queue = dynamic.default_queue_policy.clone().unwrap_or_default();
@@ -257,7 +257,7 @@ fn to_u32(value: u64) -> Option<u32> {
 
 /// Lays the configuration's word on shapes over the model's: lengths that it fixes, and whole shapes where it writes
 /// the batch axis out, whose requests then run alone.
-fn narrow(signature: &mut Signature, fields: &Fields) {
+fn narrow(signature: &mut Signature, fields: &Fields) -> Result<(), String> {
     let mut dims = fields.input.iter().map(|input| &input.dims);
     let mut output_dims = fields.output.iter().map(|output| &output.dims);
     let whole = dims.any(|dims| !dims.is_empty()) || output_dims.any(|dims| !dims.is_empty());
@@ -272,7 +272,11 @@ fn narrow(signature: &mut Signature, fields: &Fields) {
                 *dim = Dim::Fixed(length);
             }
         }
+        if !can_be_held(&spec.dims) {
+            return Err(format!("`dims` of {:?} are more than any machine holds", spec.name));
+        }
     }
+    Ok(())
 }
 
 /// Whether the configuration lets requests share runs: as in Triton it does where it leaves the batch size to us, and

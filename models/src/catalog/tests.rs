@@ -247,6 +247,14 @@ fn lengths_that_the_configuration_fixes_are_fixed() {
 }
 
 #[test]
+fn lengths_that_no_machine_holds_are_refused() {
+    let open = onnx_of(&[("x", 1, &["N", "h", "w"])], &[("y", 1, &["N", "2"])]);
+    let config = "max_batch_size: 64 input { name: \"x\" dims: [ 9223372036854775807, 9 ] }";
+    let error = described_of(&open, config, "").unwrap_err();
+    assert_eq!(error, "m/config.pbtxt: `dims` of \"x\" are more than any machine holds");
+}
+
+#[test]
 fn a_configuration_with_the_batch_axis_in_its_shapes_serves_whole_shapes_alone() {
     let config = "input { name: \"x\" data_type: TYPE_FP32 dims: [ -1, 4 ] }";
     let described = described(config, "").unwrap();
