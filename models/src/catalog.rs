@@ -1,10 +1,14 @@
 //! Merges a model file, config.pbtxt and punctual.toml into one description, completing what they leave out.
 
+mod check;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use check::{THREADS, unknown};
+
 use crate::config::{DynamicBatching, Fields, InputFields, OutputFields, type_number};
-use crate::onnx::read_signature;
+use crate::onnx::{can_be_held, read_signature};
 use crate::{BatchingMode, Dim, ModelConfig, ModelSettings, PadRule, Signature, Slo, TensorSpec};
 
 /// Rows of a request, and of a batch before it is measured, where nobody says: a power of two at which every model of
@@ -168,30 +172,29 @@ pub fn model_filename(config: Option<&ModelConfig>) -> String {
 /// # Errors
 /// Names the file and what does not fit.
 pub fn describe(files: ModelFiles<'_>) -> Result<ModelDescription, CatalogError> {
-    let signature = read_signature(files.onnx.0, files.onnx.1)?;
+    let mut signature = read_signature(files.onnx.0, files.onnx.1)?;
     let nothing = ModelSettings::default();
     let (settings_file, settings) = files.settings.unwrap_or(("punctual.toml", &nothing));
     let config_file = files.config.map_or("config.pbtxt", |(file, _)| file);
     let given = files.config.map(|(_, config)| config.clone()).unwrap_or_default();
     let fields = given.fields();
-    if let Some((file, _)) = files.config {
-        check_kind(&fields, files.model).map_err(|reason| mismatch(file, reason))?;
-        check_tensors(&fields, &signature).map_err(|reason| mismatch(file, reason))?;
-    }
-    let rows_max = rows_max(&fields, files.config.is_some(), settings, &signature);
+    let checked = check::check_kind(&fields, files.model)
+        .and_then(|()| check::check_numbers(&fields))
+        .and_then(|()| check::check_tensors(&fields, &signature));
+    checked.map_err(|reason| mismatch(config_file, reason))?;
+    narrow(&mut signature, &fields).map_err(|reason| mismatch(config_file, reason))?;
+    let rows_max = rows_max(&fields, settings, &signature);
     let dynamic = fields.dynamic_batching.clone().unwrap_or_default();
     let queue = dynamic.default_queue_policy.clone().unwrap_or_default();
     let micros = |micros: u64| (micros > 0).then(|| Duration::from_micros(micros));
     let (priority, priority_levels) = priorities(settings, &dynamic);
-    let wants_batches = fields.dynamic_batching.is_some() || files.config.is_none();
     let batching = match settings.batching {
-        BatchingMode::Auto if !wants_batches && settings.batch_max.is_none() => BatchingMode::Never,
+        BatchingMode::Auto if !wants_batches(&fields) && settings.batch_max.is_none() => {
+            BatchingMode::Never
+        }
         mode @ (BatchingMode::Auto | BatchingMode::Always | BatchingMode::Never) => mode,
     };
-    let threads = fields
-        .parameters
-        .get("intra_op_thread_count")
-        .and_then(|value| value.string_value.parse().ok());
+    let threads = fields.parameters.get(THREADS).and_then(|value| value.string_value.parse().ok());
     let group = fields
         .instance_group
         .iter()
@@ -230,7 +233,7 @@ pub fn describe(files: ModelFiles<'_>) -> Result<ModelDescription, CatalogError>
         labels: labels(&fields, &signature, files.labels)
             .map_err(|reason| mismatch(config_file, reason))?,
         pads: pads(settings, &signature).map_err(|reason| mismatch(settings_file, reason))?,
-        warnings: warnings(files.config),
+        warnings: warnings(&files, rows_max, &signature),
         config: complete(&given, &fields, files.model, rows_max, &signature),
         signature,
     })
@@ -252,91 +255,42 @@ fn to_u32(value: u64) -> Option<u32> {
     u32::try_from(value).ok().filter(|&value| value > 0)
 }
 
-fn check_kind(fields: &Fields, model: &str) -> Result<(), String> {
-    if !fields.name.is_empty() && fields.name != model {
-        return Err(format!("`name` is {:?}, but the model's folder is {model:?}", fields.name));
-    }
-    let kind = (fields.platform.as_str(), fields.backend.as_str());
-    if !matches!(kind, ("" | "onnxruntime_onnx", "" | "onnxruntime")) {
-        return Err(format!(
-            "platform {:?} and backend {:?} are not served; allowed are \"onnxruntime_onnx\" and \"onnxruntime\"",
-            kind.0, kind.1
-        ));
-    }
-    if fields.ensemble.is_some() || fields.sequence_batching.is_some() {
-        return Err("`ensemble_scheduling` and `sequence_batching` are not served; carry state as plain tensors".into());
-    }
-    if fields.transaction.as_ref().is_some_and(|transaction| transaction.decoupled) {
-        return Err("`model_transaction_policy.decoupled` is not served: each request gets exactly one answer".into());
-    }
-    Ok(())
-}
-
-fn check_tensors(fields: &Fields, signature: &Signature) -> Result<(), String> {
-    let batched = fields.max_batch_size > 0;
-    if batched && !signature.batched {
-        return Err("`max_batch_size` is above 0, but the model has no batch axis: the first axis does not vary in every input and output; set it to 0".into());
-    }
-    for input in &fields.input {
-        let (_, spec) = signature
-            .input(&input.name)
-            .ok_or_else(|| unknown("input", &input.name, &signature.inputs))?;
-        check_tensor(spec, input.data_type, &input.dims, batched)?;
-    }
-    for output in &fields.output {
-        let (_, spec) = signature
-            .output(&output.name)
-            .ok_or_else(|| unknown("output", &output.name, &signature.outputs))?;
-        check_tensor(spec, output.data_type, &output.dims, batched)?;
+/// Lays the configuration's word on shapes over the model's: lengths that it fixes, and whole shapes where it writes
+/// the batch axis out, whose requests then run alone.
+fn narrow(signature: &mut Signature, fields: &Fields) -> Result<(), String> {
+    let mut dims = fields.input.iter().map(|input| &input.dims);
+    let mut output_dims = fields.output.iter().map(|output| &output.dims);
+    let whole = dims.any(|dims| !dims.is_empty()) || output_dims.any(|dims| !dims.is_empty());
+    signature.batched &= fields.max_batch_size > 0 || !whole;
+    let skip = usize::from(signature.batched);
+    for spec in &mut signature.inputs {
+        let Some(input) = fields.input.iter().find(|input| input.name == spec.name) else {
+            continue;
+        };
+        for (dim, &length) in spec.dims.iter_mut().skip(skip).zip(&input.dims) {
+            if let (Dim::Any(_), Ok(length)) = (&*dim, u64::try_from(length)) {
+                *dim = Dim::Fixed(length);
+            }
+        }
+        if !can_be_held(&spec.dims) {
+            return Err(format!("`dims` of {:?} are more than any machine holds", spec.name));
+        }
     }
     Ok(())
 }
 
-fn unknown(kind: &str, name: &str, specs: &[TensorSpec]) -> String {
-    let names: Vec<_> = specs.iter().map(|spec| spec.name.as_str()).collect();
-    format!("the model has no {kind} {name:?}; it has {}", names.join(", "))
-}
-
-fn check_tensor(
-    spec: &TensorSpec,
-    data_type: i32,
-    dims: &[i64],
-    batched: bool,
-) -> Result<(), String> {
-    let name = &spec.name;
-    if data_type != 0 && data_type != type_number(spec.datatype) {
-        return Err(format!(
-            "`data_type` of {name:?} must be {}, as in the model",
-            spec.datatype.config_name()
-        ));
-    }
-    let inner: Vec<i64> = spec.dims[usize::from(batched)..].iter().map(Dim::protocol).collect();
-    let fits = inner.len() == dims.len()
-        && inner
-            .iter()
-            .zip(dims)
-            .all(|(&model, &config)| model == config || model < 0 || config < 0);
-    if !dims.is_empty() && !fits {
-        return Err(format!(
-            "`dims` of {name:?} are {dims:?}, but the model has {inner:?}{}",
-            if batched { " after its batch axis" } else { "" }
-        ));
-    }
-    Ok(())
+/// Whether the configuration lets requests share runs: as in Triton it does where it leaves the batch size to us, and
+/// says so itself where it sets one.
+fn wants_batches(fields: &Fields) -> bool {
+    fields.dynamic_batching.is_some() || fields.max_batch_size == 0
 }
 
 /// The most rows of a request: the configuration's word, else ours.
-fn rows_max(
-    fields: &Fields,
-    configured: bool,
-    settings: &ModelSettings,
-    signature: &Signature,
-) -> u32 {
+fn rows_max(fields: &Fields, settings: &ModelSettings, signature: &Signature) -> u32 {
     if !signature.batched {
         return 1;
     }
     match u32::try_from(fields.max_batch_size).unwrap_or(0) {
-        0 if configured && !fields.input.is_empty() => 1,
         0 => settings.batch_max.unwrap_or(ROWS_MAX).max(1),
         rows => rows,
     }
@@ -393,14 +347,28 @@ fn pads(settings: &ModelSettings, signature: &Signature) -> Result<Vec<(usize, P
     settings.pad.iter().map(rule).collect()
 }
 
-fn warnings(config: Option<(&str, &ModelConfig)>) -> Vec<String> {
-    let Some((file, config)) = config else { return Vec::new() };
-    let keys = config.unsupported_keys();
-    if keys.is_empty() {
-        Vec::new()
-    } else {
-        vec![format!("{file}: these keys have no effect here: {}", keys.join(", "))]
+/// What is set and has no effect.
+fn warnings(files: &ModelFiles<'_>, rows_max: u32, signature: &Signature) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some((file, config)) = files.config {
+        let keys = config.unsupported_keys();
+        if !keys.is_empty() {
+            warnings.push(format!("{file}: these keys have no effect here: {}", keys.join(", ")));
+        }
     }
+    let Some((file, settings)) = files.settings else { return warnings };
+    let insists = settings.batching == BatchingMode::Always;
+    match settings.batch_max {
+        _ if !signature.batched && (settings.batch_max.is_some() || insists) => {
+            let key = if insists { "batching" } else { "batch_max" };
+            warnings.push(format!("{file}: `{key}` has no effect: the model is served without a batch axis"));
+        }
+        Some(batch_max) if signature.batched && batch_max > rows_max => warnings.push(format!(
+            "{file}: `batch_max` is {batch_max}, but `max_batch_size` of the configuration allows {rows_max}"
+        )),
+        Some(_) | None => {}
+    }
+    warnings
 }
 
 /// Fills in what the operator left out, as clients expect to read it.
@@ -411,9 +379,11 @@ fn complete(
     rows_max: u32,
     signature: &Signature,
 ) -> ModelConfig {
-    let batched = rows_max > 1 || fields.max_batch_size > 0;
+    let batched = signature.batched;
     let skip = usize::from(batched);
-    let dims = |spec: &TensorSpec| spec.dims[skip..].iter().map(Dim::protocol).collect();
+    let dims =
+        |spec: &TensorSpec| -> Vec<i64> { spec.dims[skip..].iter().map(Dim::protocol).collect() };
+    let facts = |spec: &TensorSpec| (type_number(spec.datatype), dims(spec));
     let mut missing = Fields {
         name: model.to_owned(),
         platform: "onnxruntime_onnx".into(),
@@ -439,10 +409,13 @@ fn complete(
         };
         missing.output = signature.outputs.iter().map(output).collect();
     }
-    if fields.dynamic_batching.is_none() && *given == ModelConfig::default() && batched {
+    if fields.dynamic_batching.is_none() && wants_batches(fields) && batched {
         missing.dynamic_batching = Some(DynamicBatching::default());
     }
-    given.with(&missing)
+    let mut complete = given.with(&missing);
+    complete.fill_tensors("input", |name| signature.input(name).map(|(_, spec)| facts(spec)));
+    complete.fill_tensors("output", |name| signature.output(name).map(|(_, spec)| facts(spec)));
+    complete
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! config.pbtxt: Triton's `ModelConfig`, as text, as JSON, and as the few facts that are acted on.
 
+mod fields;
+mod text;
+
 use std::sync::LazyLock;
 
 use prost::Message;
@@ -8,6 +11,8 @@ use prost_reflect::{
 };
 
 use crate::{CatalogError, DataType};
+
+pub(crate) use fields::{DynamicBatching, Fields, InputFields, OutputFields};
 
 /// The compiled `models/proto/model_config.proto`.
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
@@ -37,8 +42,8 @@ const SUPPORTED: [&str; 27] = [
     "output.label_filename",
     "instance_group.name",
     "instance_group.count",
-    "instance_group.kind",
     "default_model_filename",
+    "model_transaction_policy.decoupled",
     "parameters.intra_op_thread_count",
     "dynamic_batching",
     "dynamic_batching.preferred_batch_size",
@@ -51,9 +56,15 @@ const SUPPORTED: [&str; 27] = [
 ];
 
 /// A model's configuration in Triton's form.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct ModelConfig {
     message: DynamicMessage,
+}
+
+impl std::fmt::Debug for ModelConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ModelConfig({})", self.message.to_text_format())
+    }
 }
 
 impl Default for ModelConfig {
@@ -68,20 +79,10 @@ impl ModelConfig {
     /// # Errors
     /// Names file, line and key, and the allowed keys where one is unknown.
     pub fn from_text(file: &str, text: &str) -> Result<Self, CatalogError> {
-        let message = DynamicMessage::parse_text_format(descriptor(), &with_colons(text)).map_err(
-            |error| {
-                let offset = miette_offset(&error).unwrap_or(text.len());
-                let line =
-                    with_colons(text).bytes().take(offset).filter(|&byte| byte == b'\n').count()
-                        + 1;
-                CatalogError::Config {
-                    file: file.to_owned(),
-                    line,
-                    reason: with_allowed(&error.to_string()),
-                }
-            },
-        )?;
-        Ok(Self { message })
+        let wrong = |(line, reason)| CatalogError::Config { file: file.to_owned(), line, reason };
+        let read = Self { message: text::parse(descriptor(), text).map_err(wrong)? };
+        read.check_filename().map_err(|reason| wrong((line_of_filename(text), reason)))?;
+        Ok(read)
     }
 
     /// Reads the JSON form, as load requests carry it.
@@ -89,17 +90,19 @@ impl ModelConfig {
     /// # Errors
     /// What is wrong, with line and column.
     pub fn from_json(text: &str) -> Result<Self, CatalogError> {
-        let wrong = |error: serde_json::Error| CatalogError::Config {
-            file: "the load request's config".into(),
-            line: error.line(),
-            reason: error.to_string(),
+        let wrong = |line: usize, reason: String| {
+            let file = "the load request's config".to_owned();
+            CatalogError::Config { file, line, reason }
         };
+        let unread = |error: serde_json::Error| wrong(error.line(), error.to_string());
         let options = DeserializeOptions::new().deny_unknown_fields(true);
         let mut json = serde_json::Deserializer::from_str(text);
         let message = DynamicMessage::deserialize_with_options(descriptor(), &mut json, &options)
-            .map_err(wrong)?;
-        json.end().map_err(wrong)?;
-        Ok(Self { message })
+            .map_err(unread)?;
+        json.end().map_err(unread)?;
+        let read = Self { message };
+        read.check_filename().map_err(|reason| wrong(line_of_filename(text), reason))?;
+        Ok(read)
     }
 
     /// Triton's JSON form: proto names, enums as text, every scalar, whatever its value.
@@ -130,7 +133,7 @@ impl ModelConfig {
     pub fn unsupported_keys(&self) -> Vec<String> {
         let mut keys = Vec::new();
         walk(&self.message, "", &mut keys);
-        keys.retain(|key| !SUPPORTED.contains(&key.as_str()));
+        keys.retain(|key| !has_effect(key));
         keys.sort();
         keys.dedup();
         keys
@@ -139,6 +142,39 @@ impl ModelConfig {
     pub(crate) fn fields(&self) -> Fields {
         Fields::decode(self.encode().as_slice())
             .expect("the fields are a part of the configuration")
+    }
+
+    /// The model file must stand in the version's folder.
+    fn check_filename(&self) -> Result<(), String> {
+        let name = self.fields().default_model_filename;
+        let outside = name.contains(['/', '\\', '\0']) || name == "." || name == "..";
+        match outside {
+            true => Err(format!(
+                "`{FILENAME}` is {name:?}; it must name a file in the version's folder, without a path"
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Gives the tensors of a list, `input` or `output`, the types and dimensions that they leave out.
+    pub(crate) fn fill_tensors(
+        &mut self,
+        list: &str,
+        facts: impl Fn(&str) -> Option<(i32, Vec<i64>)>,
+    ) {
+        let tensors = self.message.get_field_by_name_mut(list).and_then(Value::as_list_mut);
+        for tensor in tensors.into_iter().flatten().filter_map(Value::as_message_mut) {
+            let name = tensor.get_field_by_name("name");
+            let facts = name.as_deref().and_then(Value::as_str).and_then(&facts);
+            let Some((data_type, dims)) = facts else { continue };
+            if !tensor.has_field_by_name("data_type") {
+                tensor.set_field_by_name("data_type", Value::EnumNumber(data_type));
+            }
+            if !tensor.has_field_by_name("dims") {
+                let dims = dims.into_iter().map(Value::I64).collect();
+                tensor.set_field_by_name("dims", Value::List(dims));
+            }
+        }
     }
 
     /// The same configuration with these fields laid over it; lists are appended to.
@@ -151,63 +187,19 @@ impl ModelConfig {
     }
 }
 
-/// Puts a colon before each list that has none: `input [ { .. } ]` is legal text, but not to our parser. Lines stay.
-fn with_colons(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 16);
-    let mut chars = text.chars();
-    let mut last = ' ';
-    while let Some(c) = chars.next() {
-        match c {
-            '#' => {
-                out.push(c);
-                out.extend(chars.by_ref().take_while(|&c| c != '\n'));
-                out.push('\n');
-                continue;
-            }
-            '"' | '\'' => {
-                out.push(c);
-                copy_string(c, &mut chars, &mut out);
-            }
-            '[' if last.is_alphanumeric() || last == '_' => out.push_str(":["),
-            _ => out.push(c),
-        }
-        if !c.is_whitespace() {
-            last = c;
-        }
-    }
-    out
+/// The one key that is checked where it is read: its file is opened before the rest is looked at.
+const FILENAME: &str = "default_model_filename";
+
+fn line_of_filename(text: &str) -> usize {
+    text::line_of(text, text.find(FILENAME).unwrap_or(0))
 }
 
-/// Copies the rest of a string literal, its closing quote included.
-fn copy_string(quote: char, chars: &mut std::str::Chars<'_>, out: &mut String) {
-    while let Some(c) = chars.next() {
-        out.push(c);
-        if c == quote {
-            return;
-        }
-        if c == '\\' {
-            out.extend(chars.next());
-        }
-    }
-}
-
-/// The offset of a parser's complaint.
-fn miette_offset(error: &prost_reflect::text_format::ParseError) -> Option<usize> {
-    let labels = miette::Diagnostic::labels(error)?;
-    labels.map(|label| label.offset()).next()
-}
-
-/// Adds the allowed keys to a complaint about an unknown one.
-fn with_allowed(text: &str) -> String {
-    let message =
-        POOL.all_messages().find(|message| text.contains(&format!("'{}'", message.full_name())));
-    match message.filter(|_| text.contains("not found")) {
-        None => text.to_owned(),
-        Some(message) => {
-            let names: Vec<_> = message.fields().map(|field| field.name().to_owned()).collect();
-            format!("{text}; allowed are: {}", names.join(", "))
-        }
-    }
+/// Whether a set key is acted on; an empty message is, where any of its keys is.
+fn has_effect(key: &str) -> bool {
+    let below = |supported: &str| {
+        supported.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    SUPPORTED.iter().any(|supported| below(supported))
 }
 
 /// Lists the paths of all that is set below `message`.
@@ -239,10 +231,8 @@ fn walk_value(value: &Value, path: String, keys: &mut Vec<String>) {
         | Value::U32(_)
         | Value::U64(_)
         | Value::F32(_)
-        | Value::F64(_) => {
-            keys.push(path);
-        }
-        Value::String(_)
+        | Value::F64(_)
+        | Value::String(_)
         | Value::Bytes(_)
         | Value::EnumNumber(_)
         | Value::Message(_)
@@ -250,132 +240,10 @@ fn walk_value(value: &Value, path: String, keys: &mut Vec<String>) {
     }
 }
 
-/// The fields that are acted on, with the numbers of `model_config.proto`.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Fields {
-    #[prost(string, tag = "1")]
-    pub(crate) name: String,
-    #[prost(string, tag = "2")]
-    pub(crate) platform: String,
-    #[prost(string, tag = "17")]
-    pub(crate) backend: String,
-    #[prost(message, optional, tag = "3")]
-    pub(crate) version_policy: Option<VersionChoice>,
-    #[prost(int32, tag = "4")]
-    pub(crate) max_batch_size: i32,
-    #[prost(message, repeated, tag = "5")]
-    pub(crate) input: Vec<InputFields>,
-    #[prost(message, repeated, tag = "6")]
-    pub(crate) output: Vec<OutputFields>,
-    #[prost(message, repeated, tag = "7")]
-    pub(crate) instance_group: Vec<InstanceGroup>,
-    #[prost(string, tag = "8")]
-    pub(crate) default_model_filename: String,
-    #[prost(message, optional, tag = "11")]
-    pub(crate) dynamic_batching: Option<DynamicBatching>,
-    #[prost(map = "string, message", tag = "14")]
-    pub(crate) parameters: std::collections::HashMap<String, Parameter>,
-    #[prost(message, optional, tag = "15")]
-    pub(crate) ensemble: Option<Present>,
-    #[prost(message, optional, tag = "13")]
-    pub(crate) sequence_batching: Option<Present>,
-    #[prost(message, optional, tag = "19")]
-    pub(crate) transaction: Option<Transaction>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Present {}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Parameter {
-    #[prost(string, tag = "1")]
-    pub(crate) string_value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Transaction {
-    #[prost(bool, tag = "1")]
-    pub(crate) decoupled: bool,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct VersionChoice {
-    #[prost(message, optional, tag = "1")]
-    pub(crate) latest: Option<Latest>,
-    #[prost(message, optional, tag = "2")]
-    pub(crate) all: Option<Present>,
-    #[prost(message, optional, tag = "3")]
-    pub(crate) specific: Option<Specific>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Latest {
-    #[prost(uint32, tag = "1")]
-    pub(crate) num_versions: u32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Specific {
-    #[prost(int64, repeated, tag = "1")]
-    pub(crate) versions: Vec<i64>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct InputFields {
-    #[prost(string, tag = "1")]
-    pub(crate) name: String,
-    #[prost(int32, tag = "2")]
-    pub(crate) data_type: i32,
-    #[prost(int64, repeated, tag = "4")]
-    pub(crate) dims: Vec<i64>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct OutputFields {
-    #[prost(string, tag = "1")]
-    pub(crate) name: String,
-    #[prost(int32, tag = "2")]
-    pub(crate) data_type: i32,
-    #[prost(int64, repeated, tag = "3")]
-    pub(crate) dims: Vec<i64>,
-    #[prost(string, tag = "4")]
-    pub(crate) label_filename: String,
-}
-
 /// The number of a type in config.pbtxt.
 pub(crate) fn type_number(datatype: DataType) -> i32 {
     let types = POOL.get_enum_by_name("inference.DataType").expect("the descriptor has the types");
     types.get_value_by_name(datatype.config_name()).map_or(0, |value| value.number())
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct InstanceGroup {
-    #[prost(int32, tag = "2")]
-    pub(crate) count: i32,
-    #[prost(int32, tag = "4")]
-    pub(crate) kind: i32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct DynamicBatching {
-    #[prost(int32, repeated, tag = "1")]
-    pub(crate) preferred_batch_size: Vec<i32>,
-    #[prost(uint64, tag = "2")]
-    pub(crate) max_queue_delay_microseconds: u64,
-    #[prost(uint64, tag = "4")]
-    pub(crate) priority_levels: u64,
-    #[prost(uint64, tag = "5")]
-    pub(crate) default_priority_level: u64,
-    #[prost(message, optional, tag = "6")]
-    pub(crate) default_queue_policy: Option<QueuePolicy>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct QueuePolicy {
-    #[prost(uint64, tag = "2")]
-    pub(crate) default_timeout_microseconds: u64,
-    #[prost(uint32, tag = "4")]
-    pub(crate) max_queue_size: u32,
 }
 
 #[cfg(test)]
@@ -400,20 +268,56 @@ mod tests {
 
     #[test]
     fn an_error_names_file_line_key_and_what_is_allowed() {
-        let text = "name: \"m\"\ndynamic_batching {\n  prefered_batch_size: [4]\n}\n";
-        let error = ModelConfig::from_text("m/config.pbtxt", text).unwrap_err().to_string();
-        assert!(error.starts_with("m/config.pbtxt:3: "), "{error}");
-        assert!(
-            error.contains("prefered_batch_size")
-                && error.contains("; allowed are: preferred_batch_size, max_queue"),
-            "{error}"
-        );
+        let table = [
+            (
+                "name: \"m\"\ndynamic_batching {\n  prefered_batch_size: [4]\n}",
+                "3: field 'prefered_batch_size' not found for message 'inference.ModelDynamicBatching'; \
+                 allowed are: preferred_batch_size, max_queue_delay_microseconds, ",
+            ),
+            (
+                "\nmax_batch: 4",
+                "2: field 'max_batch' not found for message 'inference.ModelConfig'; allowed are: name, ",
+            ),
+            (
+                "input {\n data_type: FP32 }",
+                "2: `data_type`: value 'FP32' was not found for enum 'inference.DataType'; allowed are: TYPE_INVALID, TYPE_BOOL",
+            ),
+            ("\n\nmax_batch_size: \"8\"", "3: `max_batch_size`: expected an integer, but found "),
+            (
+                "max_batch_size: 3000000000",
+                "1: `max_batch_size`: expected value to be a signed 32-bit integer",
+            ),
+            ("max_batch_size: 1\nmax_batch_size: 2", "2: 'max_batch_size' is already set"),
+            ("name \"m\"", "1: `name`: expected ':' or a message value"),
+            ("input [ {\n", "2: `input`: expected '}' or a field name, but reached end of input"),
+            (
+                "name: \"m\"\ndefault_model_filename: \"../m.onnx\"",
+                "2: `default_model_filename` is \"../m.onnx\"; it must name a file in the version's folder",
+            ),
+        ];
+        for (text, sentence) in table {
+            let error = ModelConfig::from_text("m/config.pbtxt", text).unwrap_err().to_string();
+            let expected = format!("m/config.pbtxt:{sentence}");
+            assert!(error.starts_with(&expected), "{error}\nshould begin with\n{expected}");
+        }
     }
 
     #[test]
-    fn lists_of_messages_need_no_colon_and_text_in_quotes_or_comments_stays() {
-        let text = "a [ {} ] # b [ \nc: \"d [\\\" e [\" f: [ 1 ]";
-        assert_eq!(with_colons(text), "a :[ {} ] # b [ \nc: \"d [\\\" e [\" f: [ 1 ]");
+    fn the_json_of_a_load_request_is_held_to_the_same_rules() {
+        let table = [
+            ("{\n\"nmae\": \"m\"}", "2: "),
+            ("{\"max_batch_size\": \"x\"}", "1: "),
+            ("{} {}", "1: "),
+            (
+                "{\n\"default_model_filename\": \"/etc/passwd\"}",
+                "2: `default_model_filename` is \"/etc/passwd\"",
+            ),
+        ];
+        for (text, sentence) in table {
+            let error = ModelConfig::from_json(text).unwrap_err().to_string();
+            let expected = format!("the load request's config:{sentence}");
+            assert!(error.starts_with(&expected), "{error}\nshould begin with\n{expected}");
+        }
     }
 
     #[test]
@@ -433,12 +337,14 @@ mod tests {
             "dynamic_batching.preserve_ordering",
             "input.format",
             "instance_group.host_policy",
+            "instance_group.kind",
             "optimization.cuda.graphs",
             "parameters.execution_mode",
             "response_cache.enable",
         ];
         assert_eq!(config.unsupported_keys(), expected);
-        let empty = ModelConfig::from_text("config.pbtxt", "dynamic_batching { }").unwrap();
+        let empty = "dynamic_batching { default_queue_policy { } } instance_group [ { } ]";
+        let empty = ModelConfig::from_text("config.pbtxt", empty).unwrap();
         assert_eq!(empty.unsupported_keys(), Vec::<String>::new());
     }
 

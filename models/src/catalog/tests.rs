@@ -4,28 +4,41 @@ use super::*;
 
 /// x: f32[N,4] -> y: f32[N,2] with a named first axis.
 fn onnx(batch: &str) -> Vec<u8> {
-    onnx_of(&field(2, batch.as_bytes()))
+    onnx_of(&[("x", 1, &[batch, "4"])], &[("y", 1, &[batch, "2"])])
 }
 
-/// The same with any first dimension. The numbers are those of the ONNX IR; all lengths fit one byte.
-fn onnx_of(dimension: &[u8]) -> Vec<u8> {
-    let tensor = |name: &str, width: u8| {
-        let dims = [field(1, dimension), field(1, &[8, width])].concat();
-        let tensor = [vec![8, 1], field(2, &dims)].concat();
+/// A tensor: its name, its ONNX type, and its axes as numbers or names.
+type Tensor<'a> = (&'a str, u8, &'a [&'a str]);
+
+/// A model of those tensors and no nodes. The numbers are those of the ONNX IR; all lengths fit one byte.
+fn onnx_of(inputs: &[Tensor<'_>], outputs: &[Tensor<'_>]) -> Vec<u8> {
+    let dim = |text: &&str| match text.parse() {
+        Ok(length) => field(1, &[8, length]),
+        Err(_) => field(1, &field(2, text.as_bytes())),
+    };
+    let value = |(name, element, dims): &Tensor<'_>| {
+        let dims: Vec<_> = dims.iter().flat_map(dim).collect();
+        let tensor = [vec![8, *element], field(2, &dims)].concat();
         [field(1, name.as_bytes()), field(2, &field(1, &tensor))].concat()
     };
-    let graph = [field(11, &tensor("x", 4)), field(12, &tensor("y", 2))].concat();
-    field(7, &graph)
+    let inputs = inputs.iter().flat_map(|tensor| field(11, &value(tensor)));
+    let outputs = outputs.iter().flat_map(|tensor| field(12, &value(tensor)));
+    field(7, &inputs.chain(outputs).collect::<Vec<_>>())
 }
 
-/// A length-delimited protobuf field.
+/// A length-delimited protobuf field; lengths take two bytes, which is legal for short ones too.
 fn field(tag: u8, bytes: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(bytes.len()).unwrap();
-    assert!(length < 128);
-    [&[tag << 3 | 2, length], bytes].concat()
+    let (low, high) = (bytes.len() % 128, bytes.len() / 128);
+    assert!(high < 128);
+    let byte = |number: usize| u8::try_from(number).unwrap();
+    [&[tag << 3 | 2, byte(low) | 128, byte(high)], bytes].concat()
 }
 
 fn described(config: &str, settings: &str) -> Result<ModelDescription, String> {
+    described_of(&onnx("N"), config, settings)
+}
+
+fn described_of(onnx: &[u8], config: &str, settings: &str) -> Result<ModelDescription, String> {
     let text = |error: CatalogError| error.to_string();
     let config = (!config.is_empty())
         .then(|| ModelConfig::from_text("m/config.pbtxt", config))
@@ -35,7 +48,7 @@ fn described(config: &str, settings: &str) -> Result<ModelDescription, String> {
     let labels = BTreeMap::from([("digits.txt".to_owned(), "zero\none\n".to_owned())]);
     let files = ModelFiles {
         model: "m",
-        onnx: ("m/1/model.onnx", &onnx("N")),
+        onnx: ("m/1/model.onnx", onnx),
         config: config.as_ref().map(|config| ("m/config.pbtxt", config)),
         settings: Some(("m/punctual.toml", &settings)),
         labels: &labels,
@@ -88,52 +101,102 @@ fn a_configuration_without_dynamic_batching_runs_each_request_alone_as_in_triton
     );
 }
 
+/// config.pbtxt, punctual.toml, and how the error begins.
+const MISFITS: &[(&str, &str, &str)] = &[
+    ("name: \"other\"", "", "m/config.pbtxt: `name` is \"other\", but the model's folder is \"m\""),
+    (
+        "backend: \"python\"",
+        "",
+        "m/config.pbtxt: platform \"\" and backend \"python\" are not served",
+    ),
+    ("input [ { name: \"z\" } ]", "", "m/config.pbtxt: the model has no input \"z\"; it has x"),
+    (
+        "input [ { name: \"x\" data_type: TYPE_INT8 } ]",
+        "",
+        "m/config.pbtxt: `data_type` of \"x\" must be TYPE_FP32",
+    ),
+    (
+        "max_batch_size: 4 input [ { name: \"x\" dims: [ 5 ] } ]",
+        "",
+        "m/config.pbtxt: `dims` of \"x\" are [5], but the model has [4] after",
+    ),
+    (
+        "output [ { name: \"y\" label_filename: \"no.txt\" } ]",
+        "",
+        "m/config.pbtxt: the label file \"no.txt\" is not",
+    ),
+    (
+        "model_transaction_policy { decoupled: true }",
+        "",
+        "m/config.pbtxt: `model_transaction_policy.decoupled` is not",
+    ),
+    (
+        "sequence_batching { }",
+        "",
+        "m/config.pbtxt: `ensemble_scheduling` and `sequence_batching` are not",
+    ),
+    ("max_batch_size: -1", "", "m/config.pbtxt: `max_batch_size` is -1; it must be 0 or more"),
+    (
+        "instance_group { count: -2 }",
+        "",
+        "m/config.pbtxt: `instance_group.count` must be 0 or more",
+    ),
+    (
+        "parameters { key: \"intra_op_thread_count\" value { string_value: \"two\" } }",
+        "",
+        "m/config.pbtxt: `parameters.intra_op_thread_count` is \"two\"; it must be a whole number",
+    ),
+    (
+        "version_policy { latest { num_versions: 0 } }",
+        "",
+        "m/config.pbtxt: `version_policy.latest.num_versions` must be at least 1",
+    ),
+    (
+        "version_policy { specific { versions: [ 1, -3 ] } }",
+        "",
+        "m/config.pbtxt: `version_policy.specific.versions` must be 1 or more each",
+    ),
+    (
+        "max_batch_size: 8 dynamic_batching { preferred_batch_size: [ 4, 16 ] }",
+        "",
+        "m/config.pbtxt: `dynamic_batching.preferred_batch_size` has 16; allowed are sizes from 1 to",
+    ),
+    (
+        "dynamic_batching { priority_levels: 4294967296 }",
+        "",
+        "m/config.pbtxt: `dynamic_batching.priority_levels` is 4294967296; at most 4294967295",
+    ),
+    (
+        "dynamic_batching { priority_levels: 2 default_priority_level: 3 }",
+        "",
+        "m/config.pbtxt: `dynamic_batching.default_priority_level` is 3; allowed are levels from 1 to",
+    ),
+    ("input [ { name: \"x\" }, { name: \"x\" } ]", "", "m/config.pbtxt: `input` names \"x\" twice"),
+    (
+        "max_batch_size: 4 input [ { name: \"x\" dims: [ -4 ] } ]",
+        "",
+        "m/config.pbtxt: `dims` of \"x\" has -4; allowed are -1 for any length and lengths above 0",
+    ),
+    (
+        "input [ { name: \"x\" dims: [ 4 ] } ]",
+        "",
+        "m/config.pbtxt: `dims` of \"x\" are [4], but the model has [-1, 4]; set `max_batch_size` above 0",
+    ),
+    (
+        "",
+        "[pad.y]\naxis = 1\nto_multiple_of = 8",
+        "m/punctual.toml: the model has no input \"y\"; it has x",
+    ),
+    (
+        "",
+        "[pad.x]\naxis = 1\nto_multiple_of = 8",
+        "m/punctual.toml: `pad.x.axis` is 1, which is not an axis",
+    ),
+];
+
 #[test]
 fn files_that_do_not_fit_are_refused_with_the_file_and_the_key() {
-    let table = [
-        (
-            "name: \"other\"",
-            "",
-            "m/config.pbtxt: `name` is \"other\", but the model's folder is \"m\"",
-        ),
-        (
-            "backend: \"python\"",
-            "",
-            "m/config.pbtxt: platform \"\" and backend \"python\" are not served",
-        ),
-        ("input [ { name: \"z\" } ]", "", "m/config.pbtxt: the model has no input \"z\"; it has x"),
-        (
-            "input [ { name: \"x\" data_type: TYPE_INT8 } ]",
-            "",
-            "m/config.pbtxt: `data_type` of \"x\" must be TYPE_FP32",
-        ),
-        (
-            "max_batch_size: 4 input [ { name: \"x\" dims: [ 5 ] } ]",
-            "",
-            "m/config.pbtxt: `dims` of \"x\" are [5], but the model has [4] after",
-        ),
-        (
-            "output [ { name: \"y\" label_filename: \"no.txt\" } ]",
-            "",
-            "m/config.pbtxt: the label file \"no.txt\" is not",
-        ),
-        (
-            "model_transaction_policy { decoupled: true }",
-            "",
-            "m/config.pbtxt: `model_transaction_policy.decoupled` is not",
-        ),
-        (
-            "sequence_batching { }",
-            "",
-            "m/config.pbtxt: `ensemble_scheduling` and `sequence_batching` are not",
-        ),
-        (
-            "",
-            "[pad.x]\naxis = 1\nto_multiple_of = 8",
-            "m/punctual.toml: `pad.x.axis` is 1, which is not an axis",
-        ),
-    ];
-    for (config, settings, text) in table {
+    for (config, settings, text) in MISFITS {
         let error = described(config, settings).unwrap_err();
         assert!(error.starts_with(text), "{error}\nshould begin with\n{text}");
     }
@@ -151,11 +214,122 @@ fn a_batch_size_for_a_model_without_batch_axis_is_refused() {
         labels: &labels,
     };
     assert!(describe(files).is_ok(), "an axis without a name may be a batch");
-    let fixed = onnx_of(&[8, 1]);
+    let fixed = onnx("1");
     let error = describe(ModelFiles { onnx: ("f", &fixed), ..files }).unwrap_err().to_string();
     assert!(
         error.starts_with("c: `max_batch_size` is above 0, but the model has no batch axis"),
         "{error}"
+    );
+}
+
+#[test]
+fn a_configuration_that_leaves_the_batch_size_to_us_shares_runs() {
+    let described = described("platform: \"onnxruntime_onnx\"", "").unwrap();
+    assert_eq!((described.batching, described.batch_max), (BatchingMode::Auto, ROWS_MAX));
+    assert!(described.config.to_json()["dynamic_batching"].is_object());
+}
+
+#[test]
+fn a_configuration_that_names_one_of_two_inputs_is_refused() {
+    let two = onnx_of(&[("a", 1, &["N"]), ("b", 1, &["N"])], &[("y", 1, &["N"])]);
+    let error = described_of(&two, "max_batch_size: 4 input { name: \"a\" }", "").unwrap_err();
+    assert_eq!(error, "m/config.pbtxt: `input` lacks \"b\"; name every input of the model or none");
+}
+
+#[test]
+fn lengths_that_the_configuration_fixes_are_fixed() {
+    let images = onnx_of(&[("x", 1, &["N", "3", "h", "w"])], &[("y", 1, &["N", "2"])]);
+    let config = "max_batch_size: 64 input { name: \"x\" dims: [ 3, 48, -1 ] }";
+    let described = described_of(&images, config, "").unwrap();
+    let dims: Vec<_> = described.signature.inputs[0].dims.iter().map(Dim::protocol).collect();
+    assert_eq!(dims, [-1, 3, 48, -1]);
+    assert!(described.signature.batched);
+}
+
+#[test]
+fn lengths_that_no_machine_holds_are_refused() {
+    let open = onnx_of(&[("x", 1, &["N", "h", "w"])], &[("y", 1, &["N", "2"])]);
+    let config = "max_batch_size: 64 input { name: \"x\" dims: [ 9223372036854775807, 9 ] }";
+    let error = described_of(&open, config, "").unwrap_err();
+    assert_eq!(error, "m/config.pbtxt: `dims` of \"x\" are more than any machine holds");
+}
+
+#[test]
+fn a_configuration_with_the_batch_axis_in_its_shapes_serves_whole_shapes_alone() {
+    let config = "input { name: \"x\" data_type: TYPE_FP32 dims: [ -1, 4 ] }";
+    let described = described(config, "").unwrap();
+    assert!(!described.signature.batched);
+    assert_eq!((described.rows_max, described.batch_max), (1, 1));
+    let json = described.config.to_json();
+    assert_eq!(
+        (&json["max_batch_size"], &json["output"][0]["dims"]),
+        (&0.into(), &serde_json::json!([-1, 2]))
+    );
+}
+
+#[test]
+fn a_model_with_its_state_in_another_axis_is_served_whole() {
+    // silero-vad: the rows of its state are the second axis, and the sampling rate is a scalar.
+    let inputs: [Tensor<'_>; 3] =
+        [("input", 1, &["b", "s"]), ("state", 1, &["2", "b", "64"]), ("sr", 7, &[])];
+    let silero = onnx_of(&inputs, &[("output", 1, &["b", "1"]), ("stateN", 1, &["2", "b", "64"])]);
+    let described = described_of(&silero, "", "").unwrap();
+    assert_eq!((described.signature.batched, described.rows_max), (false, 1));
+    let json = described.config.to_json();
+    assert_eq!(json["max_batch_size"], 0);
+    assert_eq!(json["input"][1]["dims"], serde_json::json!([2, -1, 64]));
+    assert_eq!(json["input"][2]["dims"], serde_json::json!([]));
+    assert!(json.get("dynamic_batching").is_none());
+}
+
+#[test]
+fn what_a_listed_tensor_leaves_out_is_filled_in_and_what_it_says_stays() {
+    let config =
+        "max_batch_size: 8 input { name: \"x\" format: FORMAT_NCHW } output { name: \"y\" }";
+    let json = described(config, "").unwrap().config.to_json();
+    assert_eq!(json["input"].as_array().map(Vec::len), Some(1));
+    assert_eq!(json["input"][0]["data_type"], "TYPE_FP32");
+    assert_eq!(json["input"][0]["dims"], serde_json::json!([4]));
+    assert_eq!(json["input"][0]["format"], "FORMAT_NCHW");
+    assert_eq!(json["output"][0]["dims"], serde_json::json!([2]));
+}
+
+#[test]
+fn the_completed_configuration_describes_the_same_model() {
+    let first = described("", "").unwrap();
+    let again = ModelConfig::from_json(&first.config.to_json().to_string()).unwrap();
+    let labels = BTreeMap::new();
+    let files = ModelFiles {
+        model: "m",
+        onnx: ("m/1/model.onnx", &onnx("N")),
+        config: Some(("m/config.pbtxt", &again)),
+        settings: None,
+        labels: &labels,
+    };
+    let second = describe(files).unwrap();
+    assert_eq!(second.config.to_json(), first.config.to_json());
+    assert_eq!(ModelDescription { config: first.config.clone(), ..second }, first);
+}
+
+#[test]
+fn settings_without_effect_are_named() {
+    let warnings = |config: &str, settings: &str| described(config, settings).unwrap().warnings;
+    let whole = "input { name: \"x\" dims: [ -1, 4 ] }";
+    assert_eq!(
+        warnings(whole, "batch_max = 4"),
+        ["m/punctual.toml: `batch_max` has no effect: the model is served without a batch axis"]
+    );
+    assert_eq!(
+        warnings(whole, "batching = \"always\""),
+        ["m/punctual.toml: `batching` has no effect: the model is served without a batch axis"]
+    );
+    assert_eq!(
+        warnings("max_batch_size: 8", "batch_max = 9"),
+        ["m/punctual.toml: `batch_max` is 9, but `max_batch_size` of the configuration allows 8"]
+    );
+    assert_eq!(
+        warnings("runtime: \"a\" response_cache { enable: true }", "batch_max = 9"),
+        ["m/config.pbtxt: these keys have no effect here: response_cache.enable, runtime"]
     );
 }
 
