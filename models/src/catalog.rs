@@ -9,7 +9,9 @@ use check::{THREADS, unknown};
 
 use crate::config::{DynamicBatching, Fields, InputFields, OutputFields, type_number};
 use crate::onnx::{can_be_held, read_signature};
-use crate::{BatchingMode, Dim, ModelConfig, ModelSettings, PadRule, Signature, Slo, TensorSpec};
+use crate::{
+    BatchingMode, DataType, Dim, ModelConfig, ModelSettings, PadRule, Signature, Slo, TensorSpec,
+};
 
 /// Rows of a request, and of a batch before it is measured, where nobody says: a power of two at which every model of
 /// the example repository has stopped gaining.
@@ -230,8 +232,7 @@ pub fn describe(files: ModelFiles<'_>) -> Result<ModelDescription, CatalogError>
             .executors
             .or_else(|| u32::try_from(group).ok())
             .filter(|&count| count > 0),
-        labels: labels(&fields, &signature, files.labels)
-            .map_err(|reason| mismatch(config_file, reason))?,
+        labels: labels(&fields, (config_file, settings_file), settings, &signature, files.labels)?,
         pads: pads(settings, &signature).map_err(|reason| mismatch(settings_file, reason))?,
         warnings: warnings(&files, rows_max, &signature),
         config: complete(&given, &fields, files.model, rows_max, &signature),
@@ -296,20 +297,25 @@ fn rows_max(fields: &Fields, settings: &ModelSettings, signature: &Signature) ->
     }
 }
 
+/// Names of classes by output. Our own settings go before those of the configuration.
 fn labels(
     fields: &Fields,
+    (config_file, settings_file): (&str, &str),
+    settings: &ModelSettings,
     signature: &Signature,
     files: &BTreeMap<String, String>,
-) -> Result<Vec<Vec<String>>, String> {
+) -> Result<Vec<Vec<String>>, CatalogError> {
     let mut labels = vec![Vec::new(); signature.outputs.len()];
-    for output in fields.output.iter().filter(|output| !output.label_filename.is_empty()) {
-        let file = &output.label_filename;
-        let text = files
-            .get(file)
-            .ok_or_else(|| format!("the label file {file:?} is not in the model's folder"))?;
+    let outputs = fields.output.iter().filter(|output| !output.label_filename.is_empty());
+    let given = outputs.map(|output| (config_file, &output.name, &output.label_filename));
+    let own = settings.labels.iter().map(|(output, label)| (settings_file, output, label));
+    for (from, output, label) in given.chain(own) {
+        let text = files.get(label).ok_or_else(|| {
+            mismatch(from, format!("the label file {label:?} is not in the model's folder"))
+        })?;
         let (index, _) = signature
-            .output(&output.name)
-            .ok_or_else(|| unknown("output", &output.name, &signature.outputs))?;
+            .output(output)
+            .ok_or_else(|| mismatch(from, unknown("output", output, &signature.outputs)))?;
         labels[index] = text.lines().map(str::to_owned).collect();
     }
     Ok(labels)
@@ -332,6 +338,12 @@ fn pads(settings: &ModelSettings, signature: &Signature) -> Result<Vec<(usize, P
         if spec.datatype.size().is_none() {
             return Err(format!("`pad.{name}`: BYTES inputs cannot be padded"));
         }
+        if !holds(spec.datatype, rule.value) {
+            return Err(format!(
+                "`pad.{name}.value` is {}, which is no {}",
+                rule.value, spec.datatype
+            ));
+        }
         for (output, &axis) in &rule.outputs {
             let (_, spec) = signature
                 .output(output)
@@ -345,6 +357,22 @@ fn pads(settings: &ModelSettings, signature: &Signature) -> Result<Vec<(usize, P
         Ok((index, rule.clone()))
     };
     settings.pad.iter().map(rule).collect()
+}
+
+/// Whether a number is one of that type.
+fn holds(datatype: DataType, value: i64) -> bool {
+    match datatype {
+        DataType::Bool => value == 0 || value == 1,
+        DataType::Uint8 => u8::try_from(value).is_ok(),
+        DataType::Uint16 => u16::try_from(value).is_ok(),
+        DataType::Uint32 => u32::try_from(value).is_ok(),
+        DataType::Uint64 => value >= 0,
+        DataType::Int8 => i8::try_from(value).is_ok(),
+        DataType::Int16 => i16::try_from(value).is_ok(),
+        DataType::Int32 => i32::try_from(value).is_ok(),
+        DataType::Int64 | DataType::Fp16 | DataType::Bf16 | DataType::Fp32 | DataType::Fp64 => true,
+        DataType::Bytes => false,
+    }
 }
 
 /// What is set and has no effect.

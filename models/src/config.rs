@@ -365,9 +365,70 @@ mod tests {
         assert!(error.contains("nmae"), "{error}");
     }
 
+    const WHOLE: &str = r#"
+        name: "m" platform: "onnxruntime_onnx" max_batch_size: 8 # rows
+        input [ { name: "x" data_type: TYPE_FP32 dims: [ -1, 4 ] reshape { shape: [ 4 ] } } ]
+        output { name: 'y' dims: 2 label_filename: "labels" ".txt" }
+        version_policy: { specific { versions: [ 1, 0x10 ] } }
+        dynamic_batching < preferred_batch_size: [ 4, 8 ]; max_queue_delay_microseconds: 100, >
+        parameters { key: "intra_op_thread_count" value: { string_value: "\x32" } }
+        model_metrics { metric_control { histogram_options { buckets: [ 1.5, inf ] } } }
+    "#;
+
+    #[test]
+    fn all_forms_of_the_text_are_read() {
+        let fields = ModelConfig::from_text("c", WHOLE).unwrap().fields();
+        assert_eq!(fields.output[0].label_filename, "labels.txt");
+        assert_eq!(fields.version_policy.unwrap().specific.unwrap().versions, [1, 16]);
+        assert_eq!(fields.dynamic_batching.unwrap().preferred_batch_size, [4, 8]);
+        assert_eq!(fields.parameters["intra_op_thread_count"].string_value, "2");
+    }
+
     proptest! {
         #[test]
-        fn no_text_makes_the_parser_panic(text in "[a-z_]{0,8}[ :{\\[]{0,3}[a-z0-9\"]{0,8}[}\\]\n]{0,3}.{0,20}") {
+        fn text_json_and_encoding_say_the_same(
+            name in "[a-z\"\\\\\n{}#é]{0,8}", rows: i32, dims in prop::collection::vec(any::<i64>(), 0..4),
+            delay: u64, kind in 0_i32..4, flag: bool, file in "[a-z]{1,8}[.]onnx",
+        ) {
+            let fields = Fields {
+                name,
+                max_batch_size: rows,
+                input: vec![InputFields { name: "x".into(), data_type: 11, dims }],
+                dynamic_batching: flag.then(|| DynamicBatching {
+                    max_queue_delay_microseconds: delay,
+                    priority_levels: delay,
+                    ..DynamicBatching::default()
+                }),
+                default_model_filename: file,
+                ..Fields::default()
+            };
+            let mut config = ModelConfig::default().with(&fields);
+            let group = format!("instance_group {{ kind: {kind} passive: {flag} }}");
+            config.message.merge_text_format(&group).unwrap();
+            let text = ModelConfig::from_text("c", &config.message.to_text_format()).unwrap();
+            prop_assert_eq!(text.encode(), config.encode());
+            let json = config.to_json();
+            let read = ModelConfig::from_json(&json.to_string()).unwrap();
+            prop_assert_eq!(read.to_json(), json);
+            prop_assert_eq!(read.fields(), config.fields());
+            let encoded = DynamicMessage::decode(descriptor(), config.encode().as_slice()).unwrap();
+            prop_assert_eq!(encoded.encode_to_vec(), config.encode());
+        }
+
+        #[test]
+        fn a_text_with_a_piece_replaced_is_read_or_refused(
+            from in 0_usize..700, length in 0_usize..12, piece in "[a-z0-9:\\[\\]{}<>\"'\\\\\n,; .é#-]{0,6}",
+        ) {
+            let from = from.min(WHOLE.len());
+            let rest = &WHOLE[(from + length).min(WHOLE.len())..];
+            match ModelConfig::from_text("c", &[&WHOLE[..from], &piece, rest].concat()) {
+                Ok(config) => prop_assert!(config.to_json().is_object()),
+                Err(error) => prop_assert!(error.to_string().starts_with("c:")),
+            }
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in ".{0,60}") {
             let _ = ModelConfig::from_text("c", &text);
             let _ = ModelConfig::from_json(&text);
         }

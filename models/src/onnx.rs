@@ -343,7 +343,7 @@ mod tests {
             ),
             (
                 bytes(b"<html>"),
-                "m.onnx: not an ONNX model: failed to decode Protobuf message: invalid wire type value: 4",
+                "m.onnx: not an ONNX model: failed to decode Protobuf message: unexpected end group tag",
             ),
         ];
         for (result, text) in table {

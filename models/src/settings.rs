@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
+use toml::de::{DeTable, DeValue};
 
 use crate::CatalogError;
 use crate::duration::deserialize_duration_option;
@@ -31,6 +32,8 @@ pub struct ModelSettings {
     pub executors: Option<u32>,
     /// The batching policy.
     pub policy: Option<String>,
+    /// Outputs whose classes have names: the output, and the file of one name a line in the model's folder.
+    pub labels: BTreeMap<String, String>,
     /// Inputs that are padded, so that requests of different lengths can share a run.
     pub pad: BTreeMap<String, PadRule>,
 }
@@ -70,51 +73,94 @@ impl ModelSettings {
     /// # Errors
     /// Names file, line, key and what is allowed.
     pub fn from_text(file: &str, text: &str) -> Result<Self, CatalogError> {
+        let wrong = |line, reason| CatalogError::Settings { file: file.to_owned(), line, reason };
         let settings: Self = toml::from_str(text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
-            let line = text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1;
-            CatalogError::Settings {
-                file: file.to_owned(),
-                line,
-                reason: error.message().replace('\n', " "),
-            }
+            wrong(line_of(text, offset), sentence(text, offset, error.message()))
         })?;
-        let wrong = |key: &str, reason: &str| {
-            let line = text
-                .lines()
-                .position(|line| line.trim_start().starts_with(key))
-                .map_or(1, |at| at + 1);
-            Err(CatalogError::Settings {
-                file: file.to_owned(),
-                line,
-                reason: format!("`{key}` {reason}"),
-            })
-        };
-        if settings.slo.is_some_and(|slo| slo.is_zero()) {
-            return wrong("slo", "must be above 0");
-        }
-        for (key, value) in [
-            ("batch_max", settings.batch_max),
-            ("priority_levels", settings.priority_levels),
-            ("priority", settings.priority),
-            ("threads", settings.threads),
-            ("executors", settings.executors),
-        ] {
-            if value == Some(0) {
-                return wrong(key, "must be at least 1");
-            }
-        }
-        if settings.queue_max == Some(0) {
-            return wrong("queue_max", "must be at least 1");
-        }
-        if settings.priority.unwrap_or(1) > settings.priority_levels.unwrap_or(u32::MAX) {
-            return wrong("priority", "must be one of the priority_levels");
-        }
-        if settings.pad.values().any(|rule| rule.to_multiple_of == 0) {
-            return wrong("to_multiple_of", "must be at least 1");
-        }
+        settings.check().map_err(|(path, rule)| {
+            wrong(line_at(text, &path), format!("`{}` {rule}", path.join(".")))
+        })?;
         Ok(settings)
     }
+
+    /// The path of the first key whose value cannot be, and the rule that it breaks.
+    fn check(&self) -> Result<(), (Vec<&str>, String)> {
+        let wrong = |path: &[&'static str], rule: &str| Err((path.to_vec(), rule.to_owned()));
+        if self.slo.is_some_and(|slo| slo.is_zero()) {
+            return wrong(&["slo"], "must be above 0");
+        }
+        for (key, value) in [
+            ("batch_max", self.batch_max),
+            ("priority_levels", self.priority_levels),
+            ("priority", self.priority),
+            ("threads", self.threads),
+            ("executors", self.executors),
+        ] {
+            if value == Some(0) {
+                return wrong(&[key], "must be at least 1");
+            }
+        }
+        if self.batch_max.is_some_and(|rows| rows > BATCH_LIMIT) {
+            return wrong(&["batch_max"], &format!("must be at most {BATCH_LIMIT}"));
+        }
+        if self.queue_max == Some(0) {
+            return wrong(&["queue_max"], "must be at least 1");
+        }
+        if self.priority.unwrap_or(1) > self.priority_levels.unwrap_or(u32::MAX) {
+            return wrong(&["priority"], "must be one of the priority_levels");
+        }
+        for (input, rule) in &self.pad {
+            if !(1..=MULTIPLE_LIMIT).contains(&rule.to_multiple_of) {
+                let path = vec!["pad", input, "to_multiple_of"];
+                return Err((path, format!("must be from 1 to {MULTIPLE_LIMIT}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rows of a run beyond which no model gains, far from exhausting memory.
+const BATCH_LIMIT: u32 = 1 << 16;
+
+/// Lengths are padded by less than this, so that a short request cannot become a huge one.
+const MULTIPLE_LIMIT: u64 = 1 << 16;
+
+/// The parser's complaint in words for operators, with the key whose value it is about.
+fn sentence(text: &str, offset: usize, message: &str) -> String {
+    let reason = message.replace('\n', " ");
+    let reason = match reason.rsplit_once("expected ") {
+        Some((found, "u32" | "u64" | "usize")) => format!("{found}expected a whole number from 0"),
+        Some((found, "i64")) => format!("{found}expected a whole number"),
+        Some(_) | None => reason,
+    };
+    let before = text.get(..offset).unwrap_or_default().trim_end();
+    let key = before.strip_suffix('=').map(str::trim_end).and_then(|before| {
+        let in_key = |c: char| c.is_alphanumeric() || ['_', '-', '.', '"'].contains(&c);
+        before.rsplit(|c| !in_key(c)).next()
+    });
+    match key.filter(|key| !key.is_empty()) {
+        Some(key) => format!("`{key}`: {reason}"),
+        None => reason,
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
+}
+
+/// The line of a key, or of the table it stands in where that is written otherwise.
+fn line_at(text: &str, path: &[&str]) -> usize {
+    let Ok(document) = DeTable::parse(text) else { return 1 };
+    let mut table = document.get_ref();
+    let mut offset = 0;
+    for key in path {
+        let Some((key, value)) = table.get_key_value(*key) else { break };
+        offset = key.span().start;
+        let DeValue::Table(inner) = value.get_ref() else { break };
+        table = inner;
+    }
+    line_of(text, offset)
 }
 
 #[cfg(test)]
@@ -141,6 +187,7 @@ mod tests {
         assert!(all.batch_max.is_some() && all.priority.is_some() && all.priority_levels.is_some());
         assert!(all.queue_max.is_some() && all.threads.is_some() && all.executors.is_some());
         assert_eq!(all.policy.as_deref(), Some("deadline"));
+        assert_eq!(all.labels["scores"], "labels.txt");
         assert_eq!(all.pad["input_ids"].outputs["last_hidden_state"], 1);
     }
 
@@ -153,24 +200,101 @@ mod tests {
             ),
             "{text}"
         );
-        let text = error("\nslo = \"25\"\n");
-        assert!(
-            text.starts_with("m/punctual.toml:2: expected a duration such as \"25ms\""),
-            "{text}"
-        );
-        let text = error("batching = \"sometimes\"");
-        assert!(text.contains("expected one of `auto`, `always`, `never`"), "{text}");
         assert_eq!(
             error("threads = 2\nbatch_max = 0"),
             "m/punctual.toml:2: `batch_max` must be at least 1"
         );
-        assert_eq!(
-            error("priority = 3\npriority_levels = 2"),
-            "m/punctual.toml:1: `priority` must be one of the priority_levels"
-        );
+    }
+
+    #[test]
+    fn every_error_has_its_sentence() {
+        let table = [
+            (
+                "priority_levels = 2\npriority = 3",
+                "2: `priority` must be one of the priority_levels",
+            ),
+            ("slo = \"0ms\"", "1: `slo` must be above 0"),
+            (
+                "\nslo = \"25\"",
+                "2: `slo`: expected a duration such as \"25ms\", \"1.5s\" or \"200us\", found \"25\"",
+            ),
+            ("slo = 25", "1: `slo`: invalid type: integer `25`, expected a string"),
+            ("batch_max = 65537", "1: `batch_max` must be at most 65536"),
+            ("queue_max = 0", "1: `queue_max` must be at least 1"),
+            ("executors = 0", "1: `executors` must be at least 1"),
+            (
+                "threads = \"two\"",
+                "1: `threads`: invalid type: string \"two\", expected a whole number from 0",
+            ),
+            (
+                "threads = -1",
+                "1: `threads`: invalid value: integer `-1`, expected a whole number from 0",
+            ),
+            (
+                "batching = \"sometimes\"",
+                "1: `batching`: unknown variant `sometimes`, expected one of `auto`, `always`, `never`",
+            ),
+            (
+                "slo = \"1s\"\n[pad.x]\naxis = 1\nto_multiple_of = 0",
+                "4: `pad.x.to_multiple_of` must be from 1 to 65536",
+            ),
+            (
+                "threads = 1\npad.x = { axis = 1, to_multiple_of = 65537 }",
+                "2: `pad.x.to_multiple_of` must be from 1 to 65536",
+            ),
+            (
+                "[pad.x]\naxis = 1\nmultiple = 2",
+                "3: unknown field `multiple`, expected one of `axis`, `to_multiple_of`, `value`, `outputs`",
+            ),
+            ("[pad.x]\naxis = 1", "1: missing field `to_multiple_of`"),
+            ("[labels]\nscores = 1", "2: `scores`: invalid type: integer `1`, expected a string"),
+        ];
+        for (text, sentence) in table {
+            assert_eq!(error(text), format!("m/punctual.toml:{sentence}"));
+        }
     }
 
     proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            slo in prop::option::of(1_u64..1_000_000),
+            batch_max in prop::option::of(1_u32..=BATCH_LIMIT),
+            levels in prop::option::of(1_u32..9),
+            queue_max in prop::option::of(1_usize..1_000_000),
+            (axis, to_multiple_of, value) in (0_usize..9, 1..=MULTIPLE_LIMIT, any::<i64>()),
+        ) {
+            let key = |key: &str, value: Option<String>| value.map_or(String::new(), |value| format!("{key} = {value}\n"));
+            let text = [
+                key("slo", slo.map(|slo| format!("\"{slo}us\""))),
+                key("batch_max", batch_max.map(|rows| rows.to_string())),
+                key("priority_levels", levels.map(|levels| levels.to_string())),
+                key("priority", levels.map(|levels| levels.to_string())),
+                key("queue_max", queue_max.map(|requests| requests.to_string())),
+                format!("[pad.x]\naxis = {axis}\nto_multiple_of = {to_multiple_of}\nvalue = {value}\noutputs = {{ y = {axis} }}\n"),
+            ].concat();
+            let outputs = BTreeMap::from([("y".to_owned(), axis)]);
+            let expected = ModelSettings {
+                slo: slo.map(Duration::from_micros),
+                batch_max,
+                priority: levels,
+                priority_levels: levels,
+                queue_max,
+                pad: BTreeMap::from([("x".to_owned(), PadRule { axis, to_multiple_of, value, outputs })]),
+                ..ModelSettings::default()
+            };
+            prop_assert_eq!(ModelSettings::from_text("m", &text), Ok(expected));
+        }
+
+        #[test]
+        fn a_file_with_a_piece_replaced_is_read_or_refused(from in 0_usize..400, length in 0_usize..9, piece in "[a-z0-9=\\[\\]{}\"\n. é#-]{0,6}") {
+            let example: String = include_str!("../punctual.example.toml").lines().filter_map(|line| line.strip_prefix("#: ")).flat_map(|line| [line, "\n"]).collect();
+            let from = from.min(example.len());
+            let text = [&example[..from], &piece, &example[(from + length).min(example.len())..]].concat();
+            if let Err(error) = ModelSettings::from_text("m", &text) {
+                prop_assert!(error.to_string().starts_with("m:"));
+            }
+        }
+
         #[test]
         fn no_text_makes_the_reader_panic(text in "[a-z_]{0,8} ?=? ?[\"0-9a-z\\[{]{0,8}\n?.{0,20}") {
             let _ = ModelSettings::from_text("m", &text);

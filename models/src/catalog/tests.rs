@@ -255,6 +255,39 @@ fn lengths_that_no_machine_holds_are_refused() {
 }
 
 #[test]
+fn class_names_come_from_our_settings_too() {
+    let described = described("", "labels = { y = \"digits.txt\" }").unwrap();
+    assert_eq!(described.labels, [["zero", "one"]]);
+    let refused = |settings: &str| self::described("", settings).unwrap_err();
+    assert_eq!(
+        refused("labels = { y = \"no.txt\" }"),
+        "m/punctual.toml: the label file \"no.txt\" is not in the model's folder"
+    );
+    assert_eq!(
+        refused("labels = { z = \"digits.txt\" }"),
+        "m/punctual.toml: the model has no output \"z\"; it has y"
+    );
+}
+
+#[test]
+fn a_padding_that_its_type_cannot_hold_is_refused() {
+    let open = onnx_of(&[("x", 2, &["N", "s"]), ("b", 8, &["N", "s"])], &[("y", 1, &["N", "2"])]);
+    let refused = |settings: &str| described_of(&open, "", settings).unwrap_err();
+    assert_eq!(
+        refused("[pad.x]\naxis = 1\nto_multiple_of = 8\nvalue = 256"),
+        "m/punctual.toml: `pad.x.value` is 256, which is no UINT8"
+    );
+    assert_eq!(
+        refused("[pad.b]\naxis = 1\nto_multiple_of = 8"),
+        "m/punctual.toml: `pad.b`: BYTES inputs cannot be padded"
+    );
+    assert_eq!(
+        refused("[pad.x]\naxis = 1\nto_multiple_of = 8\noutputs = { y = 1 }"),
+        "m/punctual.toml: `pad.x.outputs.y` is 1, which is not an axis that can be cut"
+    );
+}
+
+#[test]
 fn a_configuration_with_the_batch_axis_in_its_shapes_serves_whole_shapes_alone() {
     let config = "input { name: \"x\" data_type: TYPE_FP32 dims: [ -1, 4 ] }";
     let described = described(config, "").unwrap();
