@@ -159,7 +159,8 @@ impl Router {
     }
 
     /// Cuts a batch that would hold its executor for longer than a tighter model in use can wait, unless another
-    /// executor will be free for that model in time. With a single executor even a long batch of one must start.
+    /// executor will be free for that model in time. Where no other executor would take it, even a long batch of one
+    /// must start: nothing would ever call for it again.
     fn within_courtesy(
         &self,
         lane: LaneId,
@@ -174,8 +175,12 @@ impl Router {
             return Some(candidate);
         }
         let rows_max = profile.largest_batch_within(limit.unwrap_or(Duration::MAX));
-        let alone = self.cluster.ids().count() == 1;
-        if rows_max == 0 && !alone {
+        let takes = |other: ExecutorId| {
+            let limit = self.courtesy(state.variant, other, now);
+            limit.is_none_or(|limit| profile.time(1) <= limit)
+        };
+        let mut others = self.cluster.with(state.variant).filter(|&other| other != executor);
+        if rows_max == 0 && others.any(takes) {
             return None;
         }
         prefix_within_deadlines(

@@ -1,0 +1,95 @@
+//! Decision logs of small scenarios. Times are in milliseconds.
+
+use std::time::Duration;
+
+use models::ExecutorId;
+
+use crate::play::{Ask, MS, Play, ask, model};
+
+#[test]
+fn an_overloaded_queue_refuses_at_the_door_and_nothing_that_entered_is_late() {
+    // A batch of 4 takes 8 ms: at most 1 request every 2 ms, and one comes every ms.
+    let mut spec = model(0, 4 * MS, MS, Some(20 * MS));
+    spec.settings.batch_max = 4;
+    let mut play = Play::new(1, vec![spec]);
+    for _ in 0..32 {
+        play.arrive(ask(0, 20 * MS));
+        play.pass(MS);
+    }
+    play.finish();
+    play.assert_all_ended();
+    assert_eq!(play.late(), 0);
+    insta::assert_snapshot!(play.log);
+}
+
+#[test]
+fn of_two_models_on_one_executor_the_tighter_goes_first() {
+    let tight = model(0, MS, MS, Some(10 * MS));
+    let loose = model(1, 2 * MS, MS, Some(60 * MS));
+    let mut play = Play::new(1, vec![tight, loose]);
+    for round in 0..6 {
+        play.arrive(ask(1, 60 * MS));
+        if round % 2 == 0 {
+            play.arrive(ask(0, 10 * MS));
+        }
+        play.pass(MS);
+    }
+    play.finish();
+    play.assert_all_ended();
+    insta::assert_snapshot!(play.log);
+}
+
+#[test]
+fn a_long_batch_leaves_an_executor_to_a_tighter_model() {
+    let tight = model(0, MS, MS, Some(10 * MS));
+    let long = model(1, 50 * MS, MS, None);
+    let mut play = Play::new(2, vec![tight, long]);
+    let whenever = Ask { within: None, ..ask(1, MS) };
+    play.arrive(ask(0, 10 * MS));
+    play.pass(3 * MS);
+    play.arrive(whenever);
+    play.arrive(whenever);
+    play.pass(MS);
+    play.arrive(ask(0, 10 * MS));
+    play.finish();
+    play.assert_all_ended();
+    insta::assert_snapshot!(play.log);
+}
+
+#[test]
+fn the_next_batch_goes_ahead_by_the_lead_and_the_hopeless_and_the_gone_leave_it() {
+    let mut spec = model(0, 9 * MS, MS, Some(25 * MS));
+    spec.settings.batch_max = 2;
+    let mut play = Play::new(1, vec![spec]);
+    play.slowness = 3.0;
+    play.arrive(ask(0, 25 * MS));
+    play.pass(MS);
+    let kept = ask(0, 40 * MS);
+    play.arrive(kept);
+    let gone = play.arrive(kept);
+    play.arrive(ask(0, 24 * MS));
+    play.pass(MS);
+    play.cancel(gone);
+    play.pass(10 * MS);
+    play.arrive(ask(0, 22 * MS));
+    play.finish();
+    play.assert_all_ended();
+    insta::assert_snapshot!(play.log);
+}
+
+#[test]
+fn a_failed_batch_and_a_lost_executor_end_their_requests_and_no_others() {
+    let mut play = Play::new(2, vec![model(0, 4 * MS, MS, None)]);
+    let whenever = Ask { within: None, ..ask(0, MS) };
+    for _ in 0..4 {
+        play.arrive(whenever);
+        play.pass(Duration::from_micros(100));
+    }
+    play.end(ExecutorId(0), true);
+    play.switch(ExecutorId(1));
+    play.arrive(whenever);
+    play.switch(ExecutorId(0));
+    play.finish();
+    play.assert_all_ended();
+    insta::assert_snapshot!(play.log);
+}
