@@ -10,6 +10,9 @@ const GAIN_SHIFT: u32 = 4;
 const DEVIATIONS: u64 = 3;
 /// At most this part of a deadline is kept back, whatever a busy machine does.
 const PART_MAX: u32 = 5;
+/// This part is always kept back, for the way that cannot be seen from here: the client's own stack and the network.
+/// At twice the capacity, with 14 ms to answer, clients saw 1.5 % of the answers up to 0.5 ms late without it.
+const PART_UNSEEN: u32 = 32;
 
 /// The smoothed mean and deviation of requests' ways. A lost update of two threads at once does no harm.
 #[derive(Debug, Default)]
@@ -36,7 +39,7 @@ impl WayOut {
         let mean = self.mean.load(Ordering::Relaxed);
         let expected =
             mean.saturating_add(DEVIATIONS.saturating_mul(self.deviation.load(Ordering::Relaxed)));
-        Duration::from_nanos(expected).min(within / PART_MAX)
+        (Duration::from_nanos(expected) + within / PART_UNSEEN).min(within / PART_MAX)
     }
 }
 
@@ -49,12 +52,12 @@ mod tests {
     #[test]
     fn a_steady_way_is_allowed_for_and_a_wild_one_at_most_by_a_fifth() {
         let way = WayOut::default();
-        assert_eq!(way.allowance(1000 * US), Duration::ZERO);
+        assert_eq!(way.allowance(3200 * US), 100 * US);
         for _ in 0..500 {
             way.note(40 * US);
         }
-        let allowance = way.allowance(1000 * US);
-        assert!(allowance > 39 * US && allowance < 44 * US, "{allowance:?}");
+        let allowance = way.allowance(3200 * US);
+        assert!(allowance > 139 * US && allowance < 144 * US, "{allowance:?}");
         way.note(Duration::from_secs(1));
         assert_eq!(way.allowance(1000 * US), 200 * US);
     }
