@@ -110,6 +110,8 @@ struct Waiting {
     part: InputPart,
     inner_shapes: Arc<Vec<Vec<i64>>>,
     member: Member,
+    /// Kept back of its deadline for its way in and out.
+    way: Duration,
 }
 
 /// Who waits for the answer.
@@ -183,12 +185,15 @@ impl Driver {
         let arrived = self.clock.now();
         let id = RequestId(state.request_next);
         state.request_next += 1;
-        let within = deadline.map(|within| within - self.way_out.allowance(within));
-        let deadline = within.map_or(Deadline::NONE, |within| Deadline(arrived + within));
+        let way = deadline.map_or(Duration::ZERO, |within| self.way_out.allowance(within));
+        let deadline = deadline.map_or(Deadline::NONE, |within| Deadline(arrived + (within - way)));
         let member = Member { answer, rows, arrived };
-        state.waiting.insert(id, Waiting { part, inner_shapes, member });
+        state.waiting.insert(id, Waiting { part, inner_shapes, member, way });
         let request = Request { id, rows, priority, arrived, deadline };
         self.feed_at(&mut state, Event::RequestArrived { request, variant, shape }, arrived);
+        if state.stopped {
+            state.refuse(id, Rejection::Draining);
+        }
         drop(state);
         Ticket { driver: Arc::clone(self), id, variant, shape: shape.id, outcome, ended: false }
     }
@@ -222,12 +227,17 @@ impl Driver {
         self.way_out.note(took);
     }
 
-    /// Ends the timer and the executors' threads, and writes the recording out. Nothing may be submitted any more.
+    /// Refuses what waits, runs what executors hold, ends their threads and the timer's, and writes the recording out.
+    /// What comes later is refused.
     pub fn stop(&self) {
         let mut state = self.state.lock();
         state.stopped = true;
         state.recorder = None;
         let workers = std::mem::take(&mut state.workers);
+        // In any order: all are told the same.
+        for waiting in std::mem::take(&mut state.waiting).into_values() {
+            waiting.refuse(Rejection::Draining);
+        }
         self.alarm.notify_one();
         drop(state);
         workers.into_iter().for_each(Worker::stop);
@@ -258,6 +268,10 @@ impl Driver {
     }
 
     fn feed_at(&self, state: &mut MutexGuard<'_, State>, event: Event, now: Instant) {
+        // There are no executors any more to carry out what the router would decide.
+        if state.stopped {
+            return;
+        }
         if let Some(recorder) = &mut state.recorder {
             recorder.note(Line::Event(now, event.clone()));
         }
@@ -334,9 +348,28 @@ impl State {
 
     fn refuse(&mut self, id: RequestId, rejection: Rejection) {
         if let Some(waiting) = self.waiting.remove(&id) {
-            // The client may have gone.
-            drop(waiting.member.answer.send(Outcome::Refused(rejection)));
+            waiting.refuse(rejection);
         }
+    }
+}
+
+impl Waiting {
+    fn refuse(self, rejection: Rejection) {
+        let rejection = match rejection {
+            // For the client, the answer has come when it has made its way out.
+            Rejection::DeadlineUnreachable { predicted } => {
+                Rejection::DeadlineUnreachable { predicted: predicted + self.way }
+            }
+            Rejection::DeadlineHopeless
+            | Rejection::QueueFull
+            | Rejection::TooManyShapes
+            | Rejection::NotServed
+            | Rejection::NoExecutor
+            | Rejection::ExecutorLost
+            | Rejection::Draining => rejection,
+        };
+        // The client may have gone.
+        drop(self.member.answer.send(Outcome::Refused(rejection)));
     }
 }
 

@@ -161,7 +161,9 @@ impl Service {
         let metrics = self.metrics.model(&description.name, &version.to_string());
         metrics.profiled(&profile);
         let mut variants = self.variants.write();
-        variants.resize(variant.index() + 1, None);
+        // Versions that are loaded at the same time come here in any order.
+        let known = variants.len().max(variant.index() + 1);
+        variants.resize(known, None);
         variants[variant.index()] = Some(Arc::clone(&metrics));
         drop(variants);
         let settings = PolicySettings {
@@ -451,7 +453,7 @@ impl Service {
         self.driver.deliver().await;
     }
 
-    /// Ends the executors' threads and writes the recording out.
+    /// Ends the executors' threads and writes the recording out; what still waits is refused.
     pub fn stop(&self) {
         self.driver.stop();
     }
