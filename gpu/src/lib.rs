@@ -1,5 +1,6 @@
 //! Executors: run a batch on a device or on a share of one.
 
+pub mod background;
 mod clock;
 pub mod device;
 pub mod emulated;

@@ -46,11 +46,11 @@ pub fn pad(inputs: &mut [InputTensor], served: &Served) -> Result<Vec<Cut>, Stri
 
 fn pad_axis(input: &mut InputTensor, rule: &PadRule, padded: i64) {
     let element = input.datatype.and_then(DataType::size).unwrap_or(1);
-    let after: i64 = input.shape[rule.axis + 1..].iter().product();
-    let bytes = |length: i64| usize::try_from(length * after).unwrap_or(0) * element;
+    let after = count(&input.shape[rule.axis + 1..]);
+    let bytes = |length: i64| usize::try_from(length.saturating_mul(after)).unwrap_or(0) * element;
     let (own, full) = (bytes(input.shape[rule.axis]), bytes(padded));
     let filling = filling(input.datatype, rule.value);
-    let rows: i64 = input.shape[..rule.axis].iter().product();
+    let rows = count(&input.shape[..rule.axis]);
     let mut data = Vec::with_capacity(usize::try_from(rows).unwrap_or(0) * full);
     for row in 0..usize::try_from(rows).unwrap_or(0) {
         data.extend_from_slice(&input.data[row * own..(row + 1) * own]);
@@ -58,6 +58,15 @@ fn pad_axis(input: &mut InputTensor, rule: &PadRule, padded: i64) {
     }
     input.shape[rule.axis] = padded;
     input.data = data.into();
+}
+
+/// Elements of those axes; an axis of 0 makes the others irrelevant, however long.
+fn count(axes: &[i64]) -> i64 {
+    if axes.contains(&0) {
+        0
+    } else {
+        axes.iter().fold(1, |count, &axis| count.saturating_mul(axis))
+    }
 }
 
 /// One element of that value; integers keep their low bytes.
@@ -82,8 +91,9 @@ impl Cut {
         if full <= self.length {
             return;
         }
-        let after: i64 = tensor.shape[self.axis + 1..].iter().product();
-        let bytes = |length: i64| usize::try_from(length * after).unwrap_or(0) * element;
+        let after = count(&tensor.shape[self.axis + 1..]);
+        let bytes =
+            |length: i64| usize::try_from(length.saturating_mul(after)).unwrap_or(0) * element;
         let (own, full) = (bytes(self.length), bytes(full));
         tensor.data = match tensor.data.len() / full.max(1) {
             1 => tensor.data.slice(..own),

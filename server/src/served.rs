@@ -193,8 +193,10 @@ impl Shapes {
 }
 
 fn known(id: u32, inner: Vec<Vec<i64>>) -> KnownShape {
-    let elements =
-        inner.iter().map(|dims| dims.iter().map(|dim| dim.unsigned_abs()).product::<u64>()).sum();
+    let size = |dims: &Vec<i64>| {
+        dims.iter().fold(1_u64, |size, dim| size.saturating_mul(dim.unsigned_abs()))
+    };
+    let elements = inner.iter().map(size).fold(0_u64, u64::saturating_add);
     KnownShape { shape: Shape { id: ShapeId(id), elements }, inner: Arc::new(inner) }
 }
 
@@ -301,6 +303,13 @@ mod tests {
         catalog.remove("simple", 9);
         catalog.remove("simple", 10);
         assert_eq!(text(None), "Request for unknown model: 'simple' has no available versions");
+    }
+
+    #[test]
+    fn a_shape_of_more_elements_than_can_be_counted_is_only_large() {
+        let served = served(1);
+        let huge = served.shapes.number(|| vec![vec![1 << 62, 4], vec![1 << 62, 4, 0]]);
+        assert_eq!(huge.shape.elements, u64::MAX);
     }
 
     #[test]

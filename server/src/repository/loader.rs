@@ -258,6 +258,9 @@ fn settle(cores: &[usize]) {
     if let Err(error) = rustix::process::setpriority_process(None, NICE) {
         tracing::warn!(%error, "a loading thread keeps the usual priority");
     }
+    if let Err(error) = gpu::background::yield_to_all() {
+        tracing::warn!(%error, "a loading thread may keep others waiting for some milliseconds");
+    }
     cores::keep_to(cores);
 }
 
