@@ -19,9 +19,6 @@ const BATCHES_MAX: u32 = 2;
 /// Commands that may wait: batches, and the models loaded or removed during one run. A caller beyond it waits.
 const INBOX_MAX: usize = 1024;
 
-/// A run takes milliseconds and a request's way in and out microseconds: where they share a core, the way goes first.
-const NICE: i32 = 5;
-
 /// Called on the worker's thread with each completion; must not block.
 pub type OnDone = Box<dyn FnMut(Completion) + Send>;
 
@@ -185,9 +182,6 @@ fn settle(cores: &[usize]) {
         if let Err(error) = sched_setaffinity(None, &set) {
             tracing::warn!(?cores, %error, "an executor's thread cannot be pinned");
         }
-    }
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::warn!(%error, "an executor's thread keeps the priority of the others");
     }
     if let Err(error) = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1)) {
         tracing::warn!(%error, "an executor's timer slack stays the system's");
