@@ -13,6 +13,8 @@ const PART_MAX: u32 = 5;
 /// This part is always kept back, for the way that cannot be seen from here: the client's own stack and the network.
 /// At twice the capacity, with 14 ms to answer, clients saw 1.5 % of the answers up to 0.5 ms late without it.
 const PART_UNSEEN: u32 = 32;
+/// And no more than this: a local network's way does not grow with the deadline.
+const UNSEEN_MAX: Duration = Duration::from_micros(500);
 
 /// The smoothed mean and deviation of requests' ways. A lost update of two threads at once does no harm.
 #[derive(Debug, Default)]
@@ -39,7 +41,8 @@ impl WayOut {
         let mean = self.mean.load(Ordering::Relaxed);
         let expected =
             mean.saturating_add(DEVIATIONS.saturating_mul(self.deviation.load(Ordering::Relaxed)));
-        (Duration::from_nanos(expected) + within / PART_UNSEEN).min(within / PART_MAX)
+        (Duration::from_nanos(expected) + (within / PART_UNSEEN).min(UNSEEN_MAX))
+            .min(within / PART_MAX)
     }
 }
 
