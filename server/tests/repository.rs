@@ -101,9 +101,10 @@ async fn a_folder_with_only_a_model_is_placed_on_all_executors_with_its_measures
     let on: Vec<_> = loaded.executors.iter().map(|(executor, _)| executor.0).collect();
     assert_eq!(on.len(), 2);
     assert!(on.contains(&0) && on.contains(&1));
-    assert_eq!(loaded.alone_because, "");
     assert_eq!(loaded.profiled_elements, 4);
-    assert!(loaded.batch_max > 1 && loaded.batch_max <= loaded.description.rows_max);
+    assert!((1..=loaded.description.rows_max).contains(&loaded.batch_max));
+    // On a busy machine the measured times may say that batches do not pay: then the reason is told.
+    assert_eq!(loaded.alone_because.is_empty(), loaded.batch_max > 1, "{}", loaded.alone_because);
     assert!(loaded.profile.points()[0].runs > 0);
     let profiles = fs::read_dir(root.path().join(".punctual/profiles/m")).unwrap();
     assert_eq!(profiles.count(), 1);
