@@ -60,13 +60,13 @@ class Server:
             raise
 
     def wait_for(self, condition):
-        """Polls, since a program that starts has nothing to wait on; fails with the server's log."""
+        """Polls, since what another program does cannot be waited on; fails with the server's log."""
         until = time.monotonic() + START_SECONDS
         while self.process.poll() is None and time.monotonic() < until:
             if found := condition():
                 return found
             time.sleep(0.02)
-        raise AssertionError(f"the server did not start:\n{self.log_path.read_text()[-4000:]}")
+        raise AssertionError(f"the server ended, or did not come to it:\n{self.log_path.read_text()[-4000:]}")
 
     def ready(self):
         from urllib import error, request
@@ -76,6 +76,17 @@ class Server:
                 return answer.status == 200
         except (error.URLError, ConnectionError):
             return False
+
+    def count(self, name, **labels):
+        """The sum of a metric over all samples that have these labels, as it is scraped."""
+        from urllib import request
+
+        with request.urlopen(f"http://{self.metrics}/metrics", timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        wanted = {f'{key}="{value}"' for key, value in labels.items()}
+        found = [line for line in lines if line.startswith(f"{name}{{") and wanted <= set(line[len(name) + 1 :].split("}")[0].split(","))]
+        assert found, f"no sample of {name} with {labels}"
+        return sum(float(line.rsplit(" ", 1)[1]) for line in found)
 
     def stop(self):
         """Ends the server as an operator would, and fails if it had ended before or does not end well."""
@@ -140,6 +151,12 @@ def add_and_subtract():
     outputs = [(name, TensorProto.INT32, ["batch", 16]) for name in ("OUTPUT0", "OUTPUT1")]
     nodes = [node("Add", ["INPUT0", "INPUT1"], ["OUTPUT0"]), node("Sub", ["INPUT0", "INPUT1"], ["OUTPUT1"])]
     return model(inputs, outputs, nodes)
+
+
+def plus(number):
+    """Adds a number to what it gets: answers tell which model gave them."""
+    constant = numpy_helper.from_array(np.array(number, np.float32), "number")
+    return model([("x", TensorProto.FLOAT, ["batch", 4])], [("y", TensorProto.FLOAT, ["batch", 4])], [node("Add", ["x", "number"], ["y"])], [constant])
 
 
 def slow(width=2048, layers=6):
