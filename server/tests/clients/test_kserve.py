@@ -3,6 +3,7 @@
 import unittest
 import warnings
 
+import grpc
 import numpy as np
 
 warnings.filterwarnings("ignore")
@@ -79,6 +80,22 @@ class KServe(unittest.IsolatedAsyncioTestCase):
                     answer = await client.infer(self.request("digits_mlp_128", "x", x, "FP32", binary))
                     found = {output.name: output.as_numpy() for output in answer.outputs}
                     self.assertEqual(found["digit"].ravel().tolist(), want[0].ravel().tolist())
+
+    async def test_rest_refusals_are_said_in_the_servers_words(self):
+        x, _ = self.digits()
+        async with self.rest() as client:
+            for model, rows, sentence in (("nope", x, "unknown model: 'nope'"), ("digits_mlp_128", x[:, :9], "unexpected shape for input 'x'")):
+                for binary in (False, True):
+                    with self.subTest(model=model, binary=binary), self.assertRaisesRegex(Exception, sentence):
+                        await client.infer(self.base, self.request(model, "x", rows, "FP32", binary), model_name=model)
+
+    async def test_grpc_refusals_are_said_in_the_servers_words(self):
+        x, _ = self.digits()
+        async with InferenceGRPCClient(self.server.grpc) as client:
+            for model, rows, code in (("nope", x, "NOT_FOUND"), ("digits_mlp_128", x[:, :9], "INVALID_ARGUMENT")):
+                with self.subTest(model), self.assertRaises(grpc.RpcError) as caught:
+                    await client.infer(self.request(model, "x", rows, "FP32", True))
+                self.assertEqual(caught.exception.code().name, code)
 
     def digits(self):
         x = rows("digits_mlp_128")["x"][:8]
