@@ -165,6 +165,7 @@ class Answers(unittest.TestCase):
 
     def test_padded_sentences_get_the_answers_of_their_own_length(self):
         repository = Repository()
+        self.addCleanup(repository.folder.cleanup)
         pads = [f"[pad.{name}]\naxis = 1\nto_multiple_of = 16\n" for name in TEXTS]
         repository.example("minilm", "".join(pads).replace("16\n", "16\noutputs = { last_hidden_state = 1 }\n", 1))
         requests = single("minilm")
