@@ -2,12 +2,27 @@
 
 use models::LatencyProfile;
 
-use crate::{BatchPolicy, Candidate, Instant, Plan, Queue, Request, RequestId};
+use crate::{BatchPolicy, Candidate, Instant, Queue, Ran, Request, RequestId, View};
 
 /// The queue holds as many requests as it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the queue holds its {0} requests")]
 pub struct QueueFull(pub usize);
+
+/// What a queue's policy is told of the world: the part of a [`View`] that the queue does not hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Outside {
+    /// The present.
+    pub now: Instant,
+    /// When a batch launched now would start.
+    pub start: Instant,
+    /// Executors that have the variant.
+    pub executors: u32,
+    /// How many of those hold no batch.
+    pub idle: u32,
+    /// Other queues in which requests wait.
+    pub rivals: u32,
+}
 
 /// The waiting requests of one variant and shape, and the policy that batches them.
 pub struct Batcher {
@@ -60,14 +75,27 @@ impl Batcher {
         self.queue.remove(id)
     }
 
-    /// What the policy would do if an executor could start a batch at `start`.
-    pub fn plan(&mut self, profile: &LatencyProfile, start: Instant) -> Plan {
-        let plan = self.policy.plan(&self.queue, profile, start);
-        if let Some(candidate) = &plan.candidate {
+    /// What the policy would do if an executor could start a batch as `outside` says: the batch on offer, and in `drop`
+    /// the requests to give up.
+    pub fn plan(
+        &mut self,
+        profile: &LatencyProfile,
+        outside: Outside,
+        drop: &mut Vec<RequestId>,
+    ) -> Option<Candidate> {
+        let Outside { now, start, executors, idle, rivals } = outside;
+        let view = View { queue: &self.queue, profile, now, start, executors, idle, rivals };
+        let candidate = self.policy.plan(&view, drop);
+        if let Some(candidate) = &candidate {
             debug_assert!(candidate.requests >= 1 && candidate.requests <= self.queue.len());
             debug_assert!(candidate.latest >= candidate.earliest);
         }
-        plan
+        candidate
+    }
+
+    /// Tells the policy of a batch that has run.
+    pub fn ran(&mut self, ran: &Ran) {
+        self.policy.ran(ran);
     }
 
     /// Moves the requests of a candidate out of the queue, most urgent first.

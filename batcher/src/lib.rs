@@ -10,9 +10,11 @@ mod queue;
 mod request;
 mod time;
 
-pub use batcher::{Batcher, QueueFull};
+pub use batcher::{Batcher, Outside, QueueFull};
 pub use policy::{ALL, by_name, prefix_within_deadlines};
-pub use policy::{BatchPolicy, Candidate, Entry, Plan, PolicySettings, Promises, UnknownPolicy};
+pub use policy::{
+    BatchPolicy, Candidate, Entry, PolicySettings, Promises, Ran, UnknownPolicy, View,
+};
 pub use queue::Queue;
 pub use request::{Deadline, Request, RequestId};
 pub use time::Instant;

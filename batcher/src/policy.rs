@@ -12,21 +12,48 @@ use std::time::Duration;
 use models::LatencyProfile;
 use serde::{Deserialize, Serialize};
 
-use crate::{Instant, Queue, RequestId};
+use crate::{Instant, Queue, Request, RequestId};
 
 /// Decides which waiting requests run together, and when.
 pub trait BatchPolicy: Send {
-    /// The plan for a queue if an executor could start a batch at `start`.
-    fn plan(&mut self, queue: &Queue, profile: &LatencyProfile, start: Instant) -> Plan;
+    /// The batch on offer, if a request is left; requests to give up are added to `drop`. The batch is the first so
+    /// many requests of the queue once those are gone.
+    fn plan(&mut self, view: &View<'_>, drop: &mut Vec<RequestId>) -> Option<Candidate>;
+
+    /// A batch of this queue has run: for policies that learn.
+    fn ran(&mut self, _ran: &Ran) {}
 }
 
-/// A policy's answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
-    /// Requests to give up: they cannot be served in time.
-    pub drop: Vec<RequestId>,
-    /// The batch on offer.
-    pub candidate: Option<Candidate>,
+/// What a policy may look at.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The waiting requests, most urgent first.
+    pub queue: &'a Queue,
+    /// Corrected times of a run by batch size.
+    pub profile: &'a LatencyProfile,
+    /// The present.
+    pub now: Instant,
+    /// When a batch launched now would start: the present on an idle executor, later behind another batch.
+    pub start: Instant,
+    /// Executors that have the variant.
+    pub executors: u32,
+    /// How many of those hold no batch.
+    pub idle: u32,
+    /// Other queues in which requests wait.
+    pub rivals: u32,
+}
+
+/// A batch of a queue that has run.
+#[derive(Clone, Copy, Debug)]
+pub struct Ran {
+    /// Its rows.
+    pub rows: u32,
+    /// How long its executor was taken by it.
+    pub elapsed: Duration,
+    /// The shortest time from arrival to deadline of its requests; [`Duration::MAX`] if none has a deadline.
+    pub slo: Duration,
+    /// All of its deadlines were met.
+    pub in_time: bool,
 }
 
 /// A batch on offer: the first so many requests of the queue, with its launch window.
@@ -109,12 +136,21 @@ pub fn by_name(name: &str) -> Result<&'static Entry, UnknownPolicy> {
         .ok_or_else(|| UnknownPolicy { name: name.to_owned() })
 }
 
+/// Adds to `drop` what cannot be met even alone.
+fn give_up_hopeless(view: &View<'_>, drop: &mut Vec<RequestId>) {
+    let View { queue, profile, start, .. } = view;
+    if queue.first_hopeless(profile) <= *start {
+        let late = |request: &&Request| *start + profile.time(request.rows) > request.deadline.0;
+        drop.extend(queue.iter().filter(late).map(|request| request.id));
+    }
+}
+
 /// The longest run of requests from the front of the queue that, started together at `start`, all meet their
 /// deadlines, of at most `rows_max` rows. The first request is never cut for its size, only for its deadline.
 ///
 /// Adding a request makes the run longer and the earliest deadline earlier, so the first that does not fit ends it.
 pub fn prefix_within_deadlines<'a>(
-    waiting: impl Iterator<Item = &'a crate::Request>,
+    waiting: impl Iterator<Item = &'a Request>,
     profile: &LatencyProfile,
     rows_max: u32,
     start: Instant,
@@ -143,7 +179,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Deadline, Request};
+    use crate::Deadline;
 
     fn queue_of(deadlines_us: &[(u64, u32, u32)]) -> Queue {
         let mut queue = Queue::default();
@@ -168,14 +204,16 @@ mod tests {
             for entry in &ALL {
                 let mut queue = queue_of(&waiting);
                 let mut policy = (entry.build)(&settings);
-                let plan = policy.plan(&queue, &profile, start);
-                for id in &plan.drop {
+                let view = View { queue: &queue, profile: &profile, now: start, start, executors: 1, idle: 1, rivals: 0 };
+                let mut drop = Vec::new();
+                let candidate = policy.plan(&view, &mut drop);
+                for id in &drop {
                     let dropped = queue.remove(*id).expect("only waiting requests are dropped");
                     let hopeless = start + profile.time(dropped.rows) > dropped.deadline.0;
                     prop_assert!(hopeless || !entry.promises.drops_only_hopeless, "{}", entry.name);
                 }
-                prop_assert!(plan.candidate.is_some() || queue.is_empty(), "{} makes no progress", entry.name);
-                let Some(candidate) = plan.candidate else { continue };
+                prop_assert!(candidate.is_some() || queue.is_empty(), "{} makes no progress", entry.name);
+                let Some(candidate) = candidate else { continue };
                 let taken: Vec<_> = queue.iter().take(candidate.requests).collect();
                 prop_assert_eq!(taken.len(), candidate.requests);
                 prop_assert_eq!(taken.iter().map(|request| request.rows).sum::<u32>(), candidate.rows);

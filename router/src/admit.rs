@@ -5,7 +5,7 @@ mod feasible;
 
 use std::time::Duration;
 
-use batcher::{Instant, Queue, Request};
+use batcher::{Deadline, Instant, Queue, Request};
 use models::LatencyProfile;
 
 use crate::Rejection;
@@ -14,11 +14,11 @@ use crate::Rejection;
 pub(crate) trait Admission: Send {
     /// # Errors
     /// Why not.
-    fn admit(&mut self, ask: Ask<'_>) -> Result<(), Rejection>;
+    fn admit(&mut self, ask: &Ask<'_>) -> Result<(), Rejection>;
 }
 
 /// All that an admission policy sees.
-#[derive(Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Ask<'a> {
     /// Who wants to enter.
     pub(crate) request: &'a Request,
@@ -28,12 +28,25 @@ pub(crate) struct Ask<'a> {
     pub(crate) profile: &'a LatencyProfile,
     /// The most rows of a batch of several requests.
     pub(crate) batch_max: u32,
-    /// When each executor that has the variant could start a batch, as planned; scratch space of the caller.
-    pub(crate) starts: &'a mut Vec<Instant>,
-    /// Work of other queues on those executors that is more urgent than the request.
-    pub(crate) backlog: Duration,
+    /// The executors and the other queues.
+    pub(crate) outlook: &'a dyn Outlook,
     /// The moment of the request's arrival.
     pub(crate) now: Instant,
+}
+
+/// What can be asked of the executors that have a variant, and of the other queues that they serve. What is not asked
+/// costs nothing.
+pub(crate) trait Outlook {
+    /// How many executors have the variant.
+    fn executors(&self) -> u32;
+    /// How many of them hold no batch.
+    fn idle(&self) -> u32;
+    /// Other queues in which requests wait.
+    fn rivals(&self) -> u32;
+    /// When each of the executors could start a batch, as planned.
+    fn starts(&self, into: &mut Vec<Instant>);
+    /// Planned time of what waits in other queues for these executors and is more urgent than that.
+    fn backlog(&self, priority: u32, deadline: Deadline) -> Duration;
 }
 
 /// One row of the table of admission policies.

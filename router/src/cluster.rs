@@ -1,69 +1,110 @@
-//! What the router believes of its executors: who is up, what is in place, busy until when.
+//! What the router believes of its executors: who is up, what is in place, busy until when, open to a batch or not.
 
 use std::time::Duration;
 
 use batcher::Instant;
-use models::{ExecutorId, VariantId};
+use fixedbitset::FixedBitSet;
+use models::{BatchId, ExecutorId, VariantId};
 
-/// Batches that an executor may hold: one that runs and one ahead, so that the device never waits.
-const HELD_MAX: u8 = 2;
+use crate::agenda::Agenda;
 
 /// All executors, dense by id.
 #[derive(Debug, Default)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     executors: Vec<ExecutorState>,
+    /// By variant: where it is in place, up or not.
+    placed: Vec<FixedBitSet>,
+    up: FixedBitSet,
+    /// Up, and hold no batch.
+    idle: FixedBitSet,
+    /// Hold one batch that is about to end, and take the next.
+    ahead: FixedBitSet,
+    /// When those that hold one batch take the next.
+    leads: Agenda,
+    lead: Duration,
 }
 
 #[derive(Debug, Default)]
 struct ExecutorState {
-    up: bool,
-    /// Batches launched and not finished.
-    held: u8,
+    running: Option<BatchId>,
+    /// The batch that follows, so that the device never waits.
+    next: Option<BatchId>,
     /// When those are expected to be done, at the median.
     expected_free: Instant,
     /// When those are done at the latest, as planned.
     planned_free: Instant,
-    /// By variant.
-    loaded: Vec<bool>,
+}
+
+/// An executor that takes a batch, in the order in which they are offered one: the idle ones, then those whose batch
+/// is planned to end first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Opening {
+    busy: bool,
+    /// When a batch launched now would start there, as planned.
+    pub(crate) start: Instant,
+    pub(crate) executor: ExecutorId,
+}
+
+/// Takes a number out of a set, which may be too short to hold it.
+fn clear(bits: &mut FixedBitSet, index: usize) {
+    if index < bits.len() {
+        bits.remove(index);
+    }
+}
+
+fn executor_id(index: usize) -> ExecutorId {
+    ExecutorId(u32::try_from(index).expect("fewer executors than a u32 counts"))
 }
 
 impl Cluster {
+    /// Without executors; those to come take a batch `lead` before their last is expected to end, or only when idle if
+    /// that is zero.
+    pub(crate) fn new(lead: Duration) -> Self {
+        Self { lead, ..Self::default() }
+    }
+
     /// An executor can run batches.
     pub(crate) fn up(&mut self, executor: ExecutorId) {
         let index = executor.index();
         if self.executors.len() <= index {
             self.executors.resize_with(index + 1, ExecutorState::default);
         }
-        let state = &mut self.executors[index];
-        let loaded = std::mem::take(&mut state.loaded);
-        *state = ExecutorState { up: true, loaded, ..ExecutorState::default() };
+        self.executors[index] = ExecutorState::default();
+        self.up.grow_and_insert(index);
+        self.idle.grow_and_insert(index);
+        self.take_off(index);
     }
 
-    /// An executor is gone, and what it held.
-    pub(crate) fn down(&mut self, executor: ExecutorId) {
-        if let Some(state) = self.executors.get_mut(executor.index()) {
-            *state = ExecutorState::default();
+    /// An executor is gone; returns what it held.
+    pub(crate) fn down(&mut self, executor: ExecutorId) -> [Option<BatchId>; 2] {
+        let index = executor.index();
+        let Some(state) = self.executors.get_mut(index) else { return [None, None] };
+        let held = std::mem::take(state);
+        for bits in self.placed.iter_mut().chain([&mut self.up, &mut self.idle]) {
+            clear(bits, index);
         }
+        self.take_off(index);
+        [held.running, held.next]
+    }
+
+    /// No longer open as one that is about to end its batch.
+    fn take_off(&mut self, index: usize) {
+        clear(&mut self.ahead, index);
+        self.leads.set(executor_id(index).0, Instant::NEVER);
     }
 
     /// A variant is in place there.
     pub(crate) fn load(&mut self, executor: ExecutorId, variant: VariantId) {
-        if self.executors.len() <= executor.index() {
-            self.executors.resize_with(executor.index() + 1, ExecutorState::default);
+        if self.placed.len() <= variant.index() {
+            self.placed.resize_with(variant.index() + 1, FixedBitSet::new);
         }
-        let loaded = &mut self.executors[executor.index()].loaded;
-        if loaded.len() <= variant.index() {
-            loaded.resize(variant.index() + 1, false);
-        }
-        loaded[variant.index()] = true;
+        self.placed[variant.index()].grow_and_insert(executor.index());
     }
 
-    /// A variant is gone everywhere.
+    /// A variant is nowhere any more.
     pub(crate) fn unload(&mut self, variant: VariantId) {
-        for state in &mut self.executors {
-            if let Some(loaded) = state.loaded.get_mut(variant.index()) {
-                *loaded = false;
-            }
+        if let Some(placed) = self.placed.get_mut(variant.index()) {
+            placed.clear();
         }
     }
 
@@ -71,79 +112,180 @@ impl Cluster {
     pub(crate) fn launch(
         &mut self,
         executor: ExecutorId,
-        median: Duration,
-        planned: Duration,
+        batch: BatchId,
+        (median, planned): (Duration, Duration),
         now: Instant,
     ) -> Instant {
-        let state = &mut self.executors[executor.index()];
-        assert!(state.up && state.held < HELD_MAX, "executor {executor:?} cannot take a batch");
-        let start = state.expected_start(now);
-        state.planned_free = state.planned_start(now) + planned;
+        let index = executor.index();
+        let state = &mut self.executors[index];
+        let busy = state.running.is_some();
+        let start = if busy { state.expected_free.max(now) } else { now };
+        let planned_start = if busy { state.planned_free.max(now) } else { now };
         state.expected_free = start + median;
-        state.held += 1;
+        state.planned_free = planned_start + planned;
+        clear(&mut self.idle, index);
+        if busy {
+            assert!(state.next.replace(batch).is_none(), "{executor:?} holds two batches");
+            self.take_off(index);
+        } else {
+            state.running = Some(batch);
+            self.watch(index, now);
+        }
         start
     }
 
-    /// A batch there is done; the one behind it starts now and is planned to take `rest`.
-    pub(crate) fn finish(
+    /// A batch there is done.
+    pub(crate) fn finish(&mut self, executor: ExecutorId, batch: BatchId) {
+        let state = &mut self.executors[executor.index()];
+        if state.running == Some(batch) {
+            state.running = state.next.take();
+        } else {
+            assert_eq!(state.next.take(), Some(batch), "{executor:?} did not hold {batch:?}");
+        }
+    }
+
+    /// What that executor runs now.
+    pub(crate) fn running(&self, executor: ExecutorId) -> Option<BatchId> {
+        self.executors[executor.index()].running
+    }
+
+    /// The one batch that is left there starts now; it takes so long at the median and as planned.
+    pub(crate) fn restart(
         &mut self,
         executor: ExecutorId,
-        rest: Option<(Duration, Duration)>,
+        (median, planned): (Duration, Duration),
         now: Instant,
     ) {
         let state = &mut self.executors[executor.index()];
-        assert!(state.held > 0, "executor {executor:?} finished a batch that it did not hold");
-        state.held -= 1;
-        let (median, planned) = rest.unwrap_or_default();
         state.expected_free = now + median;
         state.planned_free = now + planned;
+        self.watch(executor.index(), now);
+    }
+
+    /// Nothing is left there.
+    pub(crate) fn rest(&mut self, executor: ExecutorId) {
+        self.take_off(executor.index());
+        self.idle.grow_and_insert(executor.index());
+    }
+
+    /// Opens it when the one batch that it holds is about to end.
+    fn watch(&mut self, index: usize, now: Instant) {
+        self.take_off(index);
+        if self.lead.is_zero() {
+            return;
+        }
+        let opens = self.executors[index].expected_free - self.lead;
+        if opens > now {
+            self.leads.set(executor_id(index).0, opens);
+        } else {
+            self.ahead.grow_and_insert(index);
+        }
+    }
+
+    /// The next executor whose batch is about to end, so that it takes another.
+    pub(crate) fn open_next(&mut self, now: Instant) -> Option<ExecutorId> {
+        let (_, id) = self.leads.first().filter(|(at, _)| *at <= now)?;
+        self.leads.set(id, Instant::NEVER);
+        let executor = ExecutorId(id);
+        self.ahead.grow_and_insert(executor.index());
+        Some(executor)
+    }
+
+    /// When [`Self::open_next`] gives the next one.
+    pub(crate) fn next_lead(&self) -> Option<Instant> {
+        self.leads.first().map(|(at, _)| at)
+    }
+
+    fn placed(&self, variant: VariantId) -> Option<&FixedBitSet> {
+        self.placed.get(variant.index())
     }
 
     /// Every executor that is up and has that variant.
-    pub fn with(&self, variant: VariantId) -> impl Iterator<Item = ExecutorId> + '_ {
-        self.ids().filter(move |&executor| self.has(executor, variant))
+    pub(crate) fn with(&self, variant: VariantId) -> impl Iterator<Item = ExecutorId> + '_ {
+        let placed = self.placed(variant).into_iter();
+        placed.flat_map(|placed| placed.intersection(&self.up)).map(executor_id)
     }
 
-    /// Every executor that is up.
-    pub fn ids(&self) -> impl Iterator<Item = ExecutorId> + '_ {
-        let numbered = (0_u32..).zip(&self.executors);
-        numbered.filter(|(_, state)| state.up).map(|(id, _)| ExecutorId(id))
+    /// How many executors are up and have that variant.
+    pub(crate) fn count(&self, variant: VariantId) -> u32 {
+        let count = self.placed(variant).map_or(0, |placed| placed.intersection_count(&self.up));
+        u32::try_from(count).expect("fewer executors than a u32 counts")
+    }
+
+    /// How many of them hold no batch.
+    pub(crate) fn count_idle(&self, variant: VariantId) -> u32 {
+        let count = self.placed(variant).map_or(0, |placed| placed.intersection_count(&self.idle));
+        u32::try_from(count).expect("fewer executors than a u32 counts")
+    }
+
+    /// Some executor has both.
+    pub(crate) fn share(&self, one: VariantId, other: VariantId) -> bool {
+        match (self.placed(one), self.placed(other)) {
+            (Some(one), Some(other)) => !one.is_disjoint(other),
+            _ => false,
+        }
     }
 
     /// Whether that executor is up and has that variant.
-    #[must_use]
-    pub fn has(&self, executor: ExecutorId, variant: VariantId) -> bool {
-        let state = self.executors.get(executor.index());
-        state.is_some_and(|state| {
-            state.up && state.loaded.get(variant.index()).copied().unwrap_or(false)
-        })
+    pub(crate) fn has(&self, executor: ExecutorId, variant: VariantId) -> bool {
+        let index = executor.index();
+        self.up.contains(index) && self.placed(variant).is_some_and(|bits| bits.contains(index))
+    }
+
+    /// Every executor that is up.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = ExecutorId> + '_ {
+        self.up.ones().map(executor_id)
+    }
+
+    fn opening(&self, index: usize, now: Instant) -> Opening {
+        let executor = executor_id(index);
+        Opening {
+            busy: !self.idle.contains(index),
+            start: self.planned_start(executor, now),
+            executor,
+        }
+    }
+
+    /// Where a batch of that variant can be launched, after the opening `tried`.
+    pub(crate) fn opening_for(
+        &self,
+        variant: VariantId,
+        tried: Option<Opening>,
+        now: Instant,
+    ) -> Option<Opening> {
+        let placed = self.placed(variant)?;
+        let untried = |opening: &Opening| tried.is_none_or(|tried| *opening > tried);
+        let mut idle = placed.intersection(&self.idle).map(|index| self.opening(index, now));
+        let ahead = || placed.intersection(&self.ahead).map(|index| self.opening(index, now));
+        idle.find(untried).or_else(|| ahead().filter(untried).min())
+    }
+
+    /// That executor, if it takes a batch.
+    pub(crate) fn opening_of(&self, executor: ExecutorId, now: Instant) -> Option<Opening> {
+        let index = executor.index();
+        let open = self.idle.contains(index) || self.ahead.contains(index);
+        open.then(|| self.opening(index, now))
+    }
+
+    /// No executor is idle.
+    pub(crate) fn all_busy(&self) -> bool {
+        self.idle.is_clear()
     }
 
     /// When a batch launched now would start there, as planned: no earlier than `now`.
-    #[must_use]
-    pub fn planned_start(&self, executor: ExecutorId, now: Instant) -> Instant {
-        self.executors[executor.index()].planned_start(now)
-    }
-
-    /// From when that executor takes another batch: at once when idle, `lead` before its batch is expected to end,
-    /// never while it already holds one ahead.
-    #[must_use]
-    pub fn opens(&self, executor: ExecutorId, lead: Duration) -> Instant {
-        let state = &self.executors[executor.index()];
-        match state.held {
-            0 => Instant::ZERO,
-            held if held < HELD_MAX => state.expected_free - lead,
-            _ => Instant::NEVER,
+    pub(crate) fn planned_start(&self, executor: ExecutorId, now: Instant) -> Instant {
+        if self.idle.contains(executor.index()) {
+            return now;
         }
-    }
-}
-
-impl ExecutorState {
-    fn expected_start(&self, now: Instant) -> Instant {
-        if self.held == 0 { now } else { self.expected_free.max(now) }
+        self.executors[executor.index()].planned_free.max(now)
     }
 
-    fn planned_start(&self, now: Instant) -> Instant {
-        if self.held == 0 { now } else { self.planned_free.max(now) }
+    /// When a batch of that variant could start anywhere, as planned; never if no executor has it.
+    pub(crate) fn earliest_start(&self, variant: VariantId, now: Instant) -> Instant {
+        if self.placed(variant).is_some_and(|placed| !placed.is_disjoint(&self.idle)) {
+            return now;
+        }
+        let starts = self.with(variant).map(|executor| self.planned_start(executor, now));
+        starts.min().unwrap_or(Instant::NEVER)
     }
 }

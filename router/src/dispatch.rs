@@ -2,15 +2,24 @@
 
 mod earliest_latest_start;
 
+use std::time::Duration;
+
 use batcher::{Candidate, Instant};
 use models::VariantId;
 
 use crate::lane::LaneId;
 
-/// Decides which of the batches on offer an executor starts.
+/// How urgent a batch is: by class, then within the class. Less is more urgent.
+pub(crate) type Urgency = (u32, u64);
+
+/// Decides which of the batches on offer an executor starts: the one of least urgency value.
 pub(crate) trait Dispatch: Send {
-    /// The position of the chosen offer; `None` only if there is none.
-    fn choose(&mut self, offers: &[Offer]) -> Option<usize>;
+    /// How urgent that batch is. As time passes the value may only rise, while no request joins or leaves its queue:
+    /// then it is enough to look again at the one that seems most urgent.
+    fn urgency(&self, offer: &Offer) -> Urgency;
+
+    /// That batch was started, and takes so long at the median.
+    fn launched(&mut self, _offer: &Offer, _time: Duration) {}
 }
 
 /// A queue's candidate for an executor.

@@ -1,8 +1,9 @@
 //! A lane: the queue of one variant and one shape, with what is believed of its run times.
 
-use batcher::Batcher;
+use batcher::{Batcher, Instant};
 use models::VariantId;
 
+use crate::dispatch::Urgency;
 use crate::estimate::Estimate;
 
 /// Index of a lane in the router's table.
@@ -18,11 +19,20 @@ pub(crate) struct Lane {
     pub(crate) running: u32,
     /// The most rows of a batch of several requests.
     pub(crate) batch_max: u32,
+    /// The urgency of its batch when it was last looked at; `None` since a request joined or left.
+    pub(crate) urgency: Option<Urgency>,
+    /// From when a request that waits here is hopeless, as its alarm is set.
+    pub(crate) hopeless: Instant,
 }
 
 impl Lane {
     /// Nothing waits or runs here, so that its place can be given to another shape.
     pub(crate) fn idle(&self) -> bool {
         self.running == 0 && self.batcher.queue().is_empty()
+    }
+
+    /// When the first of those that wait can no longer be run alone in time.
+    pub(crate) fn first_hopeless(&self) -> Instant {
+        self.batcher.queue().first_hopeless(self.estimate.profile())
     }
 }

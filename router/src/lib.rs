@@ -5,18 +5,19 @@
 
 mod action;
 mod admit;
+mod agenda;
 mod cluster;
 mod dispatch;
 mod estimate;
 mod event;
 mod lane;
 mod recording;
+mod roster;
 mod router;
 mod tally;
 
 pub use action::{Action, Rejection};
 pub use admit::{ADMISSIONS, AdmissionEntry};
-pub use cluster::Cluster;
 pub use dispatch::{DISPATCHES, DispatchEntry};
 pub use estimate::Prediction;
 pub use event::{Event, Shape, ShapeId, VariantSpec};

@@ -1,21 +1,24 @@
 //! The scheduler's root state machine: events in, actions out.
 
+mod door;
 mod lanes;
 mod step;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use batcher::{Instant, Request, RequestId};
+use batcher::{Instant, Ran, RequestId};
 use models::{BatchId, ExecutorId, VariantId};
 use serde::{Deserialize, Serialize};
 
-use crate::admit::{ADMISSIONS, Admission, Ask};
+use crate::admit::{ADMISSIONS, Admission};
+use crate::agenda::Agenda;
 use crate::cluster::Cluster;
-use crate::dispatch::{DISPATCHES, Dispatch, Offer};
+use crate::dispatch::{DISPATCHES, Dispatch};
 use crate::estimate::Prediction;
 use crate::lane::{Lane, LaneId};
-use crate::{Action, Event, Rejection, Shape, ShapeId, Tally, VariantSpec};
+use crate::roster::Roster;
+use crate::{Action, Event, Rejection, ShapeId, Tally, VariantSpec};
 
 /// What an operator can set of the router.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +29,7 @@ pub struct RouterSettings {
     /// The name of the dispatch policy.
     pub dispatch: String,
     /// How long before its batch is expected to end an executor is given the next one: the time of a thread's wake-up
-    /// with a wide margin, short against a batch.
+    /// with a wide margin, short against a batch. Zero: not before it has ended.
     pub lead: Duration,
     /// Queues of different shapes kept apart for one variant.
     pub shapes_max: usize,
@@ -76,8 +79,10 @@ pub struct Batch {
     /// A start after this makes one of its requests late, as planned at its launch.
     pub latest: Instant,
     lane: LaneId,
-    /// The earliest deadline of its requests.
+    /// Of each request.
     deadlines: Vec<Instant>,
+    /// The shortest time from an arrival to its deadline.
+    slo: Duration,
 }
 
 #[derive(Debug)]
@@ -87,6 +92,8 @@ struct Variant {
     waiting: usize,
     running: u32,
     retired: bool,
+    /// Variants with a much shorter objective: see `within_courtesy`.
+    tighter: Vec<VariantId>,
 }
 
 /// The whole scheduler as one state machine.
@@ -101,11 +108,17 @@ pub struct Router {
     variants: Vec<Option<Variant>>,
     lanes: Vec<Lane>,
     /// Lanes in which requests wait.
-    active: BTreeSet<LaneId>,
-    batches: BTreeMap<BatchId, Batch>,
+    active: Roster,
+    /// Of those, the ones whose window is open and that wait for an executor.
+    ready: Roster,
+    /// By lane, when requests become hopeless and windows open.
+    agenda: Agenda,
+    /// Looked up by id, never walked over.
+    batches: HashMap<BatchId, Batch>,
     batch_next: u64,
     actions: VecDeque<Action>,
-    timeout: Option<(Instant, Reason)>,
+    /// Executors became busier or freer in this step.
+    moved: bool,
     draining: bool,
     tally: Tally,
     spare: Spare,
@@ -114,8 +127,8 @@ pub struct Router {
 /// Memory that is used again, so that deciding does not allocate.
 #[derive(Default)]
 struct Spare {
-    starts: Vec<Instant>,
-    offers: Vec<Offer>,
+    drop: Vec<RequestId>,
+    opened: Vec<ExecutorId>,
     requests: Vec<Vec<RequestId>>,
     deadlines: Vec<Vec<Instant>>,
 }
@@ -157,17 +170,19 @@ impl Router {
                 )
             })?;
         Ok(Self {
-            settings,
             admission: (admission.build)(),
             dispatch: (dispatch.build)(),
-            cluster: Cluster::default(),
+            cluster: Cluster::new(settings.lead),
+            settings,
             variants: Vec::new(),
             lanes: Vec::new(),
-            active: BTreeSet::new(),
-            batches: BTreeMap::new(),
+            active: Roster::default(),
+            ready: Roster::default(),
+            agenda: Agenda::default(),
+            batches: HashMap::new(),
             batch_next: 0,
             actions: VecDeque::new(),
-            timeout: None,
+            moved: false,
             draining: false,
             tally: Tally::default(),
             spare: Spare::default(),
@@ -176,6 +191,7 @@ impl Router {
 
     /// Takes note of an event and decides what follows from it.
     pub fn handle(&mut self, event: Event, now: Instant) {
+        self.open_leads(now);
         match event {
             Event::RequestArrived { request, variant, shape } => {
                 self.arrived(&request, variant, shape, now)
@@ -183,13 +199,16 @@ impl Router {
             Event::RequestCancelled { id, variant, shape } => self.cancelled(id, variant, shape),
             Event::BatchFinished { batch, elapsed } => self.finished(batch, Some(elapsed), now),
             Event::BatchFailed { batch } => self.finished(batch, None, now),
-            Event::VariantLoaded { spec } => self.loaded(*spec),
+            Event::VariantLoaded { spec } => self.loaded(*spec, now),
             Event::VariantRetired { variant } => self.retired(variant),
-            Event::ExecutorUp { executor } => self.cluster.up(executor),
-            Event::ExecutorDown { executor } => self.executor_down(executor),
+            Event::ExecutorUp { executor } => {
+                self.cluster.up(executor);
+                self.review(now);
+            }
+            Event::ExecutorDown { executor } => self.executor_down(executor, now),
             Event::Draining => self.draining = true,
         }
-        self.step(now);
+        self.settle(now);
     }
 
     /// The next thing to do; `None` when all is said.
@@ -200,12 +219,15 @@ impl Router {
     /// When [`Self::handle_timeout`] wants to be called, and why.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
-        self.timeout
+        let lane = self.agenda.first().map(|(at, key)| (at, Alarm::of(key).reason()));
+        let lead = self.cluster.next_lead().filter(|_| !self.ready.is_empty());
+        lane.into_iter().chain(lead.map(|at| (at, Reason::Lead))).min()
     }
 
     /// Decides what follows from the passing of time.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.step(now);
+        self.open_leads(now);
+        self.settle(now);
     }
 
     /// A batch that an executor holds; `None` once it has finished.
@@ -245,87 +267,9 @@ impl Router {
         self.variants.get(variant.index())?.as_ref()
     }
 
-    fn arrived(&mut self, request: &Request, variant: VariantId, shape: Shape, now: Instant) {
-        self.tally.arrived += 1;
-        if let Err(rejection) = self.enter(request, variant, shape, now) {
-            self.refuse(request.id, rejection);
-        }
-    }
-
     fn refuse(&mut self, id: RequestId, rejection: Rejection) {
         self.tally.refused[rejection.index()] += 1;
         self.actions.push_back(Action::Reply { id, rejection });
-    }
-
-    fn enter(
-        &mut self,
-        request: &Request,
-        id: VariantId,
-        shape: Shape,
-        now: Instant,
-    ) -> Result<(), Rejection> {
-        if self.draining {
-            return Err(Rejection::Draining);
-        }
-        let variant =
-            self.variant(id).filter(|variant| !variant.retired).ok_or(Rejection::NotServed)?;
-        let full = variant.waiting >= variant.spec.queue_max;
-        let lane = self.lane_for(id, shape).ok_or(Rejection::TooManyShapes)?;
-        self.lanes[lane].batcher.note_offer(request.rows, now);
-        if full {
-            return Err(Rejection::QueueFull);
-        }
-        self.admit(request, lane, now)?;
-        self.lanes[lane].batcher.push(*request).map_err(|_| Rejection::QueueFull)?;
-        self.active.insert(lane);
-        self.variant_mut(id).waiting += 1;
-        Ok(())
-    }
-
-    fn admit(&mut self, request: &Request, lane: LaneId, now: Instant) -> Result<(), Rejection> {
-        let backlog = self.backlog_ahead_of(request, lane);
-        let (id, lane) = (lane, &self.lanes[lane]);
-        let mut starts = std::mem::take(&mut self.spare.starts);
-        starts.clear();
-        starts.extend(
-            self.cluster
-                .with(lane.variant)
-                .map(|executor| self.cluster.planned_start(executor, now)),
-        );
-        let queue = lane.batcher.queue();
-        let (profile, batch_max) = (lane.estimate.profile(), lane.batch_max);
-        debug_assert!(id < self.lanes.len());
-        let verdict = self.admission.admit(Ask {
-            request,
-            queue,
-            profile,
-            batch_max,
-            starts: &mut starts,
-            backlog,
-            now,
-        });
-        self.spare.starts = starts;
-        verdict
-    }
-
-    /// Planned time of what waits in other queues, shares an executor with that lane, and is more urgent.
-    fn backlog_ahead_of(&self, request: &Request, lane: LaneId) -> Duration {
-        let variant = self.lanes[lane].variant;
-        let mut backlog = Duration::ZERO;
-        for &other in self.active.iter().filter(|&&other| other != lane) {
-            let other = &self.lanes[other];
-            let shares = || {
-                self.cluster.with(variant).any(|executor| self.cluster.has(executor, other.variant))
-            };
-            let rows = other.batcher.queue().rows_ahead_of(request.priority, request.deadline);
-            if rows > 0 && shares() {
-                let (full, rest) = (rows / other.batch_max, rows % other.batch_max);
-                let profile = other.estimate.profile();
-                backlog += profile.time(other.batch_max) * full;
-                backlog += if rest > 0 { profile.time(rest) } else { Duration::ZERO };
-            }
-        }
-        backlog
     }
 
     fn cancelled(&mut self, id: RequestId, variant: VariantId, shape: ShapeId) {
@@ -347,12 +291,17 @@ impl Router {
         removed
     }
 
+    /// So many requests left that lane.
     fn forget_waiting(&mut self, lane: LaneId, requests: usize) {
-        if self.lanes[lane].batcher.queue().is_empty() {
-            self.active.remove(&lane);
-        }
         let variant = self.lanes[lane].variant;
         self.variant_mut(variant).waiting -= requests;
+        self.lanes[lane].urgency = None;
+        if self.lanes[lane].batcher.queue().is_empty() {
+            self.active.remove(lane);
+            self.ready.remove(lane);
+            self.agenda.set(Alarm::Window(lane).key(), Instant::NEVER);
+        }
+        self.watch_hopeless(lane);
     }
 
     fn variant_mut(&mut self, variant: VariantId) -> &mut Variant {
@@ -364,20 +313,27 @@ impl Router {
     fn finished(&mut self, id: BatchId, elapsed: Option<Duration>, now: Instant) {
         // A batch of an executor that went down is gone already.
         let Some(mut batch) = self.batches.remove(&id) else { return };
-        let behind = self.batches.values().find(|other| other.executor == batch.executor);
-        let rest = behind.map(|behind| {
-            let profile = self.lanes[behind.lane].estimate.profile();
-            (profile.median(behind.rows), profile.time(behind.rows))
-        });
-        self.cluster.finish(batch.executor, rest, now);
+        let executor = batch.executor;
+        self.cluster.finish(executor, id);
+        match self.cluster.running(executor).and_then(|behind| self.batches.get(&behind)) {
+            Some(behind) => {
+                let profile = self.lanes[behind.lane].estimate.profile();
+                let times = (profile.median(behind.rows), profile.time(behind.rows));
+                self.cluster.restart(executor, times, now);
+            }
+            None => self.cluster.rest(executor),
+        }
         let requests = batch.requests.len() as u64;
+        let late = batch.deadlines.iter().filter(|&&deadline| deadline < now).count() as u64;
         let lane = &mut self.lanes[batch.lane];
         lane.running -= 1;
         if let Some(elapsed) = elapsed {
             lane.estimate.correct(batch.rows, elapsed);
+            let ran = Ran { rows: batch.rows, elapsed, slo: batch.slo, in_time: late == 0 };
+            lane.batcher.ran(&ran);
             self.tally.finished += requests;
-            self.tally.late +=
-                batch.deadlines.iter().filter(|&&deadline| deadline < now).count() as u64;
+            self.tally.late += late;
+            self.watch_hopeless(batch.lane);
         } else {
             self.tally.failed += requests;
         }
@@ -387,20 +343,53 @@ impl Router {
         batch.deadlines.clear();
         self.spare.requests.push(batch.requests);
         self.spare.deadlines.push(batch.deadlines);
+        self.moved = true;
+        self.fill(executor, now);
     }
 
-    fn executor_down(&mut self, executor: ExecutorId) {
-        self.cluster.down(executor);
-        let lost = self.batches.iter().filter(|(_, batch)| batch.executor == executor);
-        let lost: Vec<_> = lost.map(|(id, _)| *id).collect();
-        for id in lost {
-            let batch = self.batches.remove(&id).expect("it was just found");
+    fn executor_down(&mut self, executor: ExecutorId, now: Instant) {
+        let held = self.cluster.down(executor);
+        for id in held.into_iter().flatten() {
+            let batch = self.batches.remove(&id).expect("a held batch is in the table");
             self.lanes[batch.lane].running -= 1;
             for request in batch.requests {
                 self.refuse(request, Rejection::ExecutorLost);
             }
             self.variant_mut(batch.variant).running -= 1;
             self.unload_if_served(batch.variant);
+        }
+        self.review(now);
+    }
+}
+
+/// What is to be looked at again at an instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alarm {
+    /// A request that waits in this lane becomes hopeless.
+    Hopeless(LaneId),
+    /// The window of this lane's batch opens.
+    Window(LaneId),
+}
+
+impl Alarm {
+    /// Its key in the agenda.
+    fn key(self) -> u32 {
+        let (lane, kind) = match self {
+            Self::Hopeless(lane) => (lane, 0),
+            Self::Window(lane) => (lane, 1),
+        };
+        u32::try_from(2 * lane + kind).expect("fewer lanes than half of a u32 counts")
+    }
+
+    fn of(key: u32) -> Self {
+        let lane = key as usize / 2;
+        if key.is_multiple_of(2) { Self::Hopeless(lane) } else { Self::Window(lane) }
+    }
+
+    fn reason(self) -> Reason {
+        match self {
+            Self::Hopeless(_) => Reason::Hopeless,
+            Self::Window(_) => Reason::Window,
         }
     }
 }

@@ -3,12 +3,11 @@
 //! Earliest deadline first with batch sizes from the measured profile: Nexus (SOSP'19) and Clockwork (OSDI'20) size
 //! batches this way. It is work-conserving: it never waits for company unless the operator set a delay.
 
-use models::LatencyProfile;
-
 use super::{
-    BatchPolicy, Candidate, Entry, Plan, PolicySettings, Promises, prefix_within_deadlines,
+    BatchPolicy, Candidate, Entry, PolicySettings, Promises, View, give_up_hopeless,
+    prefix_within_deadlines,
 };
-use crate::{Instant, Queue};
+use crate::{Queue, RequestId};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "deadline",
@@ -23,17 +22,12 @@ struct DeadlinePolicy {
 }
 
 impl BatchPolicy for DeadlinePolicy {
-    fn plan(&mut self, queue: &Queue, profile: &LatencyProfile, start: Instant) -> Plan {
-        let mut drop = Vec::new();
-        if queue.first_hopeless(profile) <= start {
-            let hopeless = queue
-                .iter()
-                .filter(|request| start + profile.time(request.rows) > request.deadline.0);
-            drop.extend(hopeless.map(|request| request.id));
-        }
-        let hopeful = queue.iter().filter(|request| !drop.contains(&request.id));
-        let candidate = prefix_within_deadlines(hopeful, profile, self.settings.batch_max, start);
-        Plan { candidate: candidate.map(|candidate| self.delayed(candidate, queue)), drop }
+    fn plan(&mut self, view: &View<'_>, drop: &mut Vec<RequestId>) -> Option<Candidate> {
+        give_up_hopeless(view, drop);
+        let hopeful = view.queue.iter().filter(|request| !drop.contains(&request.id));
+        let rows_max = self.settings.batch_max;
+        let candidate = prefix_within_deadlines(hopeful, view.profile, rows_max, view.start)?;
+        Some(self.delayed(candidate, view.queue))
     }
 }
 
@@ -56,7 +50,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Deadline, Request, RequestId};
+    use models::LatencyProfile;
+
+    use crate::{Deadline, Instant, Request};
 
     fn ms(ms: u64) -> Instant {
         Instant::from_nanos(ms * 1_000_000)
@@ -76,9 +72,24 @@ mod tests {
         LatencyProfile::linear(Duration::from_millis(4), Duration::from_millis(1), 32)
     }
 
-    fn plan(deadlines_ms: &[u64], settings: &PolicySettings, start: u64) -> Plan {
+    fn plan(
+        deadlines_ms: &[u64],
+        settings: &PolicySettings,
+        start: u64,
+    ) -> (Option<Candidate>, Vec<RequestId>) {
         let mut policy = (ENTRY.build)(settings);
-        policy.plan(&queue_of(deadlines_ms), &profile(), ms(start))
+        let (queue, profile, start) = (queue_of(deadlines_ms), profile(), ms(start));
+        let view = View {
+            queue: &queue,
+            profile: &profile,
+            now: start,
+            start,
+            executors: 1,
+            idle: 1,
+            rivals: 0,
+        };
+        let mut drop = Vec::new();
+        (policy.plan(&view, &mut drop), drop)
     }
 
     #[test]
@@ -92,26 +103,25 @@ mod tests {
             (&[12, 12, 12, 12], 6, 2),
         ];
         for (deadlines, start, size) in table {
-            let plan = plan(deadlines, &settings, start);
-            assert_eq!(plan.candidate.map(|c| c.requests), Some(size), "{deadlines:?} at {start}");
-            assert_eq!(plan.drop, []);
+            let (candidate, drop) = plan(deadlines, &settings, start);
+            assert_eq!(candidate.map(|c| c.requests), Some(size), "{deadlines:?} at {start}");
+            assert_eq!(drop, []);
         }
     }
 
     #[test]
     fn what_cannot_be_met_alone_is_dropped_and_the_rest_runs() {
         let settings = PolicySettings { batch_max: 8, ..PolicySettings::default() };
-        let plan = plan(&[4, 100, 100], &settings, 0);
-        assert_eq!(plan.drop, [RequestId(0)]);
-        assert_eq!(plan.candidate.map(|c| c.requests), Some(2));
+        let (candidate, drop) = plan(&[4, 100, 100], &settings, 0);
+        assert_eq!(drop, [RequestId(0)]);
+        assert_eq!(candidate.map(|c| c.requests), Some(2));
     }
 
     #[test]
     fn an_operators_delay_is_kept_as_far_as_the_deadline_allows() {
         let delay = Duration::from_millis(10);
         let settings = PolicySettings { batch_max: 8, delay, ..PolicySettings::default() };
-        let window =
-            |deadline| plan(&[deadline], &settings, 0).candidate.map(|c| (c.earliest, c.latest));
+        let window = |deadline| plan(&[deadline], &settings, 0).0.map(|c| (c.earliest, c.latest));
         assert_eq!(window(100), Some((ms(10), ms(95))));
         assert_eq!(window(9), Some((ms(4), ms(4))));
     }

@@ -3,10 +3,8 @@
 //! Triton's dynamic batcher (`dynamic_batching { preferred_batch_size, max_queue_delay_microseconds }`): the baseline
 //! that most users mean by batching.
 
-use models::LatencyProfile;
-
-use super::{BatchPolicy, Candidate, Entry, Plan, PolicySettings, Promises};
-use crate::{Instant, Queue};
+use super::{BatchPolicy, Candidate, Entry, PolicySettings, Promises, View};
+use crate::{Instant, Queue, RequestId};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "timeout",
@@ -21,14 +19,14 @@ struct TimeoutPolicy {
 }
 
 impl BatchPolicy for TimeoutPolicy {
-    fn plan(&mut self, queue: &Queue, _profile: &LatencyProfile, start: Instant) -> Plan {
-        let Some((requests, rows)) = self.largest(queue) else { return Plan::default() };
+    fn plan(&mut self, view: &View<'_>, _drop: &mut Vec<RequestId>) -> Option<Candidate> {
+        let (queue, start) = (view.queue, view.start);
+        let (requests, rows) = self.largest(queue)?;
         let full = rows >= self.settings.batch_max || requests < queue.len();
         let reached = full || self.settings.preferred.contains(&rows);
         let oldest = queue.iter().map(|request| request.arrived).min().unwrap_or(start);
         let earliest = if reached { start } else { (oldest + self.settings.delay).max(start) };
-        let candidate = Candidate { requests, rows, earliest, latest: Instant::NEVER };
-        Plan { drop: Vec::new(), candidate: Some(candidate) }
+        Some(Candidate { requests, rows, earliest, latest: Instant::NEVER })
     }
 }
 
@@ -56,8 +54,10 @@ impl TimeoutPolicy {
 mod tests {
     use std::time::Duration;
 
+    use models::LatencyProfile;
+
     use super::*;
-    use crate::{Deadline, Request, RequestId};
+    use crate::{Deadline, Queue, Request};
 
     #[test]
     fn it_starts_at_a_preferred_size_or_after_the_delay() {
@@ -84,8 +84,16 @@ mod tests {
                     deadline: Deadline::NONE,
                 });
             }
-            let plan = (ENTRY.build)(&settings).plan(&queue, &profile, start);
-            let candidate = plan.candidate.unwrap();
+            let view = View {
+                queue: &queue,
+                profile: &profile,
+                now: start,
+                start,
+                executors: 1,
+                idle: 1,
+                rivals: 0,
+            };
+            let candidate = (ENTRY.build)(&settings).plan(&view, &mut Vec::new()).unwrap();
             assert_eq!(
                 (candidate.requests, candidate.earliest.as_nanos()),
                 (size, earliest),

@@ -13,7 +13,7 @@ pub(super) const ENTRY: AdmissionEntry = AdmissionEntry {
 struct Always;
 
 impl Admission for Always {
-    fn admit(&mut self, _ask: Ask<'_>) -> Result<(), Rejection> {
+    fn admit(&mut self, _ask: &Ask<'_>) -> Result<(), Rejection> {
         Ok(())
     }
 }

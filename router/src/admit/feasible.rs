@@ -5,6 +5,8 @@
 //! batch that is expected to have formed by its start: else one late-comer with little slack turns a full batch into
 //! a batch of one, and goodput collapses just when it is most needed.
 
+use std::time::Duration;
+
 use batcher::{Deadline, Instant, Request};
 
 use super::{Admission, AdmissionEntry, Ask};
@@ -14,40 +16,72 @@ pub(super) const ENTRY: AdmissionEntry = AdmissionEntry {
     name: "feasible",
     summary: "enters what is predicted to be in time, harming no one who is in, and leaving room for a full batch",
     source: "prediction at the door after Clockwork (OSDI'20); room for the expected batch: ours",
-    build: || Box::new(Feasible),
+    build: || Box::new(Feasible::default()),
 };
 
-struct Feasible;
+#[derive(Default)]
+struct Feasible {
+    /// Scratch space: when executors could start a batch.
+    starts: Vec<Instant>,
+}
 
 impl Admission for Feasible {
-    fn admit(&mut self, mut ask: Ask<'_>) -> Result<(), Rejection> {
-        if ask.starts.is_empty() {
+    fn admit(&mut self, ask: &Ask<'_>) -> Result<(), Rejection> {
+        let executors = ask.outlook.executors();
+        if executors == 0 {
             return Err(Rejection::NoExecutor);
         }
-        let share = ask.backlog / u32::try_from(ask.starts.len()).unwrap_or(u32::MAX);
-        ask.starts.iter_mut().for_each(|start| *start = *start + share);
+        if fits_at_once(ask) {
+            return Ok(());
+        }
+        let share = backlog(ask) / executors;
+        let starts = &mut self.starts;
+        ask.outlook.starts(starts);
+        starts.iter_mut().for_each(|start| *start = *start + share);
         let at = ask.queue.position(ask.request);
-        let mut batch = Forming::on_earliest(ask.starts);
+        let mut batch = Forming::on_earliest(starts);
         for index in 0..=ask.queue.len() {
             let newcomer = index == at;
-            let request = if newcomer { ask.request } else { waiting(&ask, index, at) };
-            if !batch.takes(request, &ask) {
-                batch = batch.close(&mut ask);
+            let request = if newcomer { ask.request } else { waiting(ask, index, at) };
+            if !batch.takes(request, ask) {
+                batch = batch.close(starts, ask);
             }
             let first = batch.rows == 0;
             batch.add(request);
             let end = batch.start + ask.profile.time(batch.rows);
             if first && end > request.deadline.0 {
                 if index >= at {
-                    return Err(unreachable_at(end, &ask));
+                    return Err(unreachable_at(end, ask));
                 }
                 batch = Forming { start: batch.start, ..Forming::default() };
             } else if first && newcomer {
-                batch.leaves_room(&ask)?;
+                batch.leaves_room(ask)?;
             }
         }
         Ok(())
     }
+}
+
+/// Each queue with requests could have an idle executor of its own, and one batch holds all that wait in this one.
+fn fits_at_once(ask: &Ask<'_>) -> bool {
+    let rows = ask.queue.rows() + ask.request.rows;
+    let head = ask.queue.head().map_or(ask.request.deadline, |head| head.deadline);
+    let end = ask.now + ask.profile.time(rows);
+    ask.outlook.idle() > ask.outlook.rivals()
+        && rows <= ask.batch_max
+        && end <= head.min(ask.request.deadline).0
+}
+
+/// What goes before the batch that the request would join: all that is more urgent than the batch's first.
+fn backlog(ask: &Ask<'_>) -> Duration {
+    if ask.outlook.rivals() == 0 {
+        return Duration::ZERO;
+    }
+    let joins = ask.queue.rows() + ask.request.rows <= ask.batch_max;
+    let head = ask.queue.head().filter(|_| joins).unwrap_or(ask.request);
+    let (priority, deadline) =
+        (head.priority, head.deadline).min((ask.request.priority, ask.request.deadline));
+    ask.outlook.backlog(priority, deadline)
 }
 
 /// The request that stands at `index` once the newcomer has taken place `at`.
@@ -90,9 +124,9 @@ impl Forming {
             Some(self.deadline.map_or(request.deadline, |deadline| deadline.min(request.deadline)));
     }
 
-    fn close(self, ask: &mut Ask<'_>) -> Self {
-        ask.starts.push(self.start + ask.profile.time(self.rows));
-        Self::on_earliest(ask.starts)
+    fn close(self, starts: &mut Vec<Instant>, ask: &Ask<'_>) -> Self {
+        starts.push(self.start + ask.profile.time(self.rows));
+        Self::on_earliest(starts)
     }
 
     /// The batch that this newcomer heads can grow to the size expected at its start.
@@ -116,6 +150,7 @@ mod tests {
     use models::LatencyProfile;
 
     use super::*;
+    use crate::admit::Outlook;
 
     fn ms(ms: u64) -> Instant {
         Instant::from_nanos(ms * 1_000_000)
@@ -124,6 +159,31 @@ mod tests {
     fn request(id: u64, deadline_ms: u64) -> Request {
         let deadline = Deadline(ms(deadline_ms));
         Request { id: RequestId(id), rows: 1, priority: 1, arrived: Instant::ZERO, deadline }
+    }
+
+    /// Executors that start then, and so much to do before.
+    struct Then(Vec<Instant>, Duration);
+
+    impl Outlook for Then {
+        fn executors(&self) -> u32 {
+            u32::try_from(self.0.len()).unwrap()
+        }
+
+        fn idle(&self) -> u32 {
+            0
+        }
+
+        fn rivals(&self) -> u32 {
+            1
+        }
+
+        fn starts(&self, into: &mut Vec<Instant>) {
+            into.clone_from(&self.0);
+        }
+
+        fn backlog(&self, _priority: u32, _deadline: Deadline) -> Duration {
+            self.1
+        }
     }
 
     /// l(b) = 4 + b ms; batches of at most 4; now is 0.
@@ -138,18 +198,14 @@ mod tests {
             queue.push(request(id as u64, deadline));
         }
         let profile = LatencyProfile::linear(Duration::from_millis(4), Duration::from_millis(1), 8);
-        let mut starts: Vec<_> = free_at.iter().map(|&at| ms(at)).collect();
-        let backlog = Duration::from_millis(backlog_ms);
-        let request = request(99, deadline);
-        let now = Instant::ZERO;
-        Feasible.admit(Ask {
-            request: &request,
+        let starts: Vec<_> = free_at.iter().map(|&at| ms(at)).collect();
+        Feasible::default().admit(&Ask {
+            request: &request(99, deadline),
             queue: &queue,
             profile: &profile,
             batch_max: 4,
-            starts: &mut starts,
-            backlog,
-            now,
+            outlook: &Then(starts, Duration::from_millis(backlog_ms)),
+            now: Instant::ZERO,
         })
     }
 
@@ -196,16 +252,14 @@ mod tests {
         let now = ms(1000);
         let profile = LatencyProfile::linear(Duration::from_millis(4), Duration::from_millis(1), 8);
         let late = Request { deadline: Deadline(ms(1017)), arrived: now, ..request(1, 0) };
-        let mut starts = vec![ms(1010)];
         let ask = Ask {
             request: &late,
             queue: &queue,
             profile: &profile,
             batch_max: 4,
-            starts: &mut starts,
-            backlog: Duration::ZERO,
+            outlook: &Then(vec![ms(1010)], Duration::ZERO),
             now,
         };
-        assert_eq!(Feasible.admit(ask), predicted(18));
+        assert_eq!(Feasible::default().admit(&ask), predicted(18));
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Dispatch, DispatchEntry, Offer};
+use super::{Dispatch, DispatchEntry, Offer, Urgency};
 
 /// How long a request without a deadline gives way to deadlines: a person's patience with a web page.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -20,12 +20,9 @@ pub(super) const ENTRY: DispatchEntry = DispatchEntry {
 struct EarliestLatestStart;
 
 impl Dispatch for EarliestLatestStart {
-    fn choose(&mut self, offers: &[Offer]) -> Option<usize> {
-        let urgency = |offer: &Offer| {
-            let latest = offer.candidate.latest.min(offer.arrived + PATIENCE);
-            (offer.priority, latest, offer.lane)
-        };
-        (0..offers.len()).min_by_key(|&index| urgency(&offers[index]))
+    fn urgency(&self, offer: &Offer) -> Urgency {
+        let latest = offer.candidate.latest.min(offer.arrived + PATIENCE);
+        (offer.priority, latest.as_nanos())
     }
 }
 
@@ -46,14 +43,14 @@ mod tests {
     #[test]
     fn priority_comes_before_urgency_and_urgency_before_order() {
         let never = u64::MAX;
-        let table: [(&[Offer], Option<usize>); 4] = [
-            (&[], None),
-            (&[offer(0, 2, 1, 0), offer(1, 1, 9, 0)], Some(1)),
-            (&[offer(0, 1, 9, 0), offer(1, 1, 5, 0)], Some(1)),
-            (&[offer(0, 1, 1500, 900), offer(1, 1, never, 100)], Some(1)),
+        let before = [
+            (offer(0, 1, 9, 0), offer(1, 2, 1, 0)),
+            (offer(0, 1, 5, 0), offer(1, 1, 9, 0)),
+            (offer(0, 1, never, 100), offer(1, 1, 1500, 900)),
         ];
-        for (offers, chosen) in table {
-            assert_eq!(EarliestLatestStart.choose(offers), chosen, "{offers:?}");
+        let urgency = |offer: &Offer| EarliestLatestStart.urgency(offer);
+        for (first, second) in before {
+            assert!(urgency(&first) < urgency(&second), "{first:?} {second:?}");
         }
     }
 }

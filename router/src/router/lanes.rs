@@ -1,6 +1,8 @@
 //! Variants coming and going, and the lanes in which their requests wait.
 
-use batcher::{Batcher, by_name};
+use std::time::Duration;
+
+use batcher::{Batcher, Instant, by_name};
 use models::VariantId;
 
 use super::{Router, Variant};
@@ -8,9 +10,13 @@ use crate::estimate::Estimate;
 use crate::lane::{Lane, LaneId};
 use crate::{Action, Rejection, Shape, VariantSpec};
 
+/// An objective at most one so-many-th of another's is much shorter: models of about equal objectives take turns by
+/// their deadlines alone.
+const TIGHTER: u32 = 2;
+
 impl Router {
-    pub(super) fn loaded(&mut self, spec: VariantSpec) {
-        let index = spec.variant.index();
+    pub(super) fn loaded(&mut self, spec: VariantSpec, now: Instant) {
+        let (id, index) = (spec.variant, spec.variant.index());
         if self.variants.len() <= index {
             self.variants.resize_with(index + 1, || None);
         }
@@ -30,9 +36,31 @@ impl Router {
                     waiting: 0,
                     running: 0,
                     retired: false,
+                    tighter: Vec::new(),
                 });
             }
         }
+        self.compare(id);
+        self.review(now);
+    }
+
+    /// Notes which variants have a much shorter objective than this one, and than which this one has.
+    fn compare(&mut self, id: VariantId) {
+        let objective =
+            |variant: &Variant| variant.spec.slo.map_or(Duration::MAX, |slo| slo.latency);
+        let own = objective(self.variant_mut(id));
+        let mut tighter = Vec::new();
+        for other in self.variants.iter_mut().flatten().filter(|other| other.spec.variant != id) {
+            let their = objective(other);
+            other.tighter.retain(|&known| known != id);
+            if own <= their / TIGHTER {
+                other.tighter.push(id);
+            }
+            if their <= own / TIGHTER {
+                tighter.push(other.spec.variant);
+            }
+        }
+        self.variant_mut(id).tighter = tighter;
     }
 
     pub(super) fn retired(&mut self, id: VariantId) {
@@ -49,6 +77,9 @@ impl Router {
             .is_some_and(|variant| variant.retired && variant.waiting == 0 && variant.running == 0);
         if served {
             self.variants[id.index()] = None;
+            for other in self.variants.iter_mut().flatten() {
+                other.tighter.retain(|&known| known != id);
+            }
             self.cluster.unload(id);
             self.actions.push_back(Action::Unload { variant: id });
         }
@@ -87,9 +118,8 @@ impl Router {
 
     /// Refuses all that waits in lanes whose variant no executor has any more.
     pub(super) fn refuse_stranded(&mut self) {
-        let stranded =
-            |&lane: &LaneId| self.cluster.with(self.lanes[lane].variant).next().is_none();
-        let stranded: Vec<LaneId> = self.active.iter().copied().filter(stranded).collect();
+        let lost = |&lane: &LaneId| self.cluster.count(self.lanes[lane].variant) == 0;
+        let stranded: Vec<LaneId> = self.active.iter().filter(lost).collect();
         for lane in stranded {
             let waiting: Vec<_> =
                 self.lanes[lane].batcher.queue().iter().map(|request| request.id).collect();
@@ -117,5 +147,7 @@ fn new_lane(spec: &VariantSpec, shape: Shape) -> Lane {
         estimate: Estimate::new(profile),
         running: 0,
         batch_max: spec.settings.batch_max.max(1),
+        urgency: None,
+        hopeless: Instant::NEVER,
     }
 }

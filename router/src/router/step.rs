@@ -1,68 +1,120 @@
-//! What follows from an event or from the passing of time: give up the hopeless, start batches, set the alarm.
+//! What follows from an event or from the passing of time: give up the hopeless, start batches, set the alarms.
+//!
+//! Nothing is looked at that the event does not touch. A lane whose requests wait is in one of three states: *ready*
+//! (its window is open and no executor takes its batch), waiting for its *window* (an alarm is set), or held back for
+//! the sake of a tighter model (ready too). An executor that opens looks at the ready lanes; a lane that gets a request
+//! looks at the open executors.
 
 use std::time::Duration;
 
 use batcher::{Candidate, Instant, RequestId, prefix_within_deadlines};
 use models::{BatchId, ExecutorId, VariantId};
 
-use super::{Batch, Reason, Router};
-use crate::dispatch::Offer;
+use super::{Alarm, Batch, Router};
+use crate::cluster::Opening;
+use crate::dispatch::{Offer, Urgency};
 use crate::lane::LaneId;
 use crate::{Action, Rejection};
 
 /// A variant counts as in use for so long after it was asked for.
 const IN_USE: Duration = Duration::from_secs(1);
 
-/// A batch to start.
-struct Choice {
-    executor: ExecutorId,
-    offer: Offer,
+/// What a lane has for an executor.
+enum Wish {
+    /// A batch to start now.
+    Launch(Offer),
+    /// Nothing before its window opens; the alarm is set.
+    Window,
+    /// Nothing on this executor.
+    NotHere,
+    /// Nothing at all: no request is left.
+    Nothing,
 }
 
 impl Router {
-    pub(super) fn step(&mut self, now: Instant) {
-        self.timeout = None;
-        if self.active.is_empty() {
+    /// Takes note of the executors that are about to end their batch.
+    pub(super) fn open_leads(&mut self, now: Instant) {
+        self.moved = false;
+        while let Some(executor) = self.cluster.open_next(now) {
+            self.spare.opened.push(executor);
+        }
+    }
+
+    /// Does what the alarms that are due call for.
+    fn ring(&mut self, now: Instant) {
+        while let Some((_, key)) = self.agenda.first().filter(|(at, _)| *at <= now) {
+            match Alarm::of(key) {
+                Alarm::Hopeless(lane) => {
+                    self.lanes[lane].hopeless = Instant::NEVER;
+                    self.agenda.set(key, Instant::NEVER);
+                    self.give_up_hopeless(lane, now);
+                    self.watch_hopeless(lane);
+                }
+                Alarm::Window(lane) => {
+                    self.agenda.set(key, Instant::NEVER);
+                    self.consider(lane, now);
+                }
+            }
+        }
+    }
+
+    /// Ends a step: executors that opened meanwhile get their batch, and who is left without hope is told.
+    pub(super) fn settle(&mut self, now: Instant) {
+        while let Some(executor) = self.spare.opened.pop() {
+            self.fill(executor, now);
+        }
+        self.ring(now);
+        if !self.moved || self.ready.is_empty() || !self.cluster.all_busy() {
             return;
         }
+        let mut place = 0;
+        while let Some(lane) = self.ready.at(place) {
+            self.give_up_hopeless(lane, now);
+            place += usize::from(self.ready.at(place) == Some(lane));
+        }
+    }
+
+    /// Looks at all lanes again, after a change of executors or models.
+    pub(super) fn review(&mut self, now: Instant) {
         self.refuse_stranded();
-        self.give_up_hopeless(now);
-        while let Some(choice) = self.choose(now) {
-            self.launch(&choice, now);
+        for place in 0..self.active.len() {
+            let lane = self.active.at(place).expect("places run to the number of members");
+            self.agenda.set(Alarm::Window(lane).key(), Instant::NEVER);
+            self.ready.insert(lane);
         }
-        self.wake_for_hopeless();
+        let executors: Vec<_> = self.cluster.ids().collect();
+        for executor in executors {
+            self.fill(executor, now);
+        }
+        self.moved = true;
     }
 
-    /// Remembers the earliest reason to be called again.
-    fn wake(&mut self, at: Instant, reason: Reason) {
-        if self.timeout.is_none_or(|(earliest, _)| at < earliest) {
-            self.timeout = Some((at, reason));
+    /// Sets the alarm for the first request that becomes hopeless.
+    pub(super) fn watch_hopeless(&mut self, lane: LaneId) {
+        let first = self.lanes[lane].first_hopeless();
+        let at = if first < Instant::NEVER { first + Duration::from_nanos(1) } else { first };
+        if self.lanes[lane].hopeless != at {
+            self.lanes[lane].hopeless = at;
+            self.agenda.set(Alarm::Hopeless(lane).key(), at);
         }
-    }
-
-    /// When a batch of that variant could start anywhere, as planned.
-    fn earliest_start(&self, variant: VariantId, now: Instant) -> Instant {
-        let starts =
-            self.cluster.with(variant).map(|executor| self.cluster.planned_start(executor, now));
-        starts.min().unwrap_or(Instant::NEVER)
     }
 
     /// Answers requests as soon as they can no longer be met, not when an executor comes free.
-    fn give_up_hopeless(&mut self, now: Instant) {
-        let mut from = 0;
-        while let Some(&lane) = self.active.range(from..).next() {
-            from = lane + 1;
-            let start = self.earliest_start(self.lanes[lane].variant, now);
-            let profile = self.lanes[lane].estimate.profile();
-            if self.lanes[lane].batcher.queue().first_hopeless(profile) > start {
-                continue;
-            }
-            let waiting = self.lanes[lane].batcher.queue().iter();
-            let hopeless =
-                waiting.filter(|request| start + profile.time(request.rows) > request.deadline.0);
-            let hopeless: Vec<_> = hopeless.map(|request| request.id).collect();
-            self.give_up(lane, &hopeless);
+    fn give_up_hopeless(&mut self, lane: LaneId, now: Instant) {
+        let first = self.lanes[lane].first_hopeless();
+        let start = self.cluster.earliest_start(self.lanes[lane].variant, now);
+        if first > start {
+            return;
         }
+        let profile = self.lanes[lane].estimate.profile();
+        let mut hopeless = std::mem::take(&mut self.spare.drop);
+        let waiting = self.lanes[lane].batcher.queue().iter();
+        let late =
+            waiting.filter(|request| start + profile.time(request.rows) > request.deadline.0);
+        hopeless.extend(late.map(|request| request.id));
+        self.give_up(lane, &hopeless);
+        hopeless.clear();
+        self.spare.drop = hopeless;
     }
 
     fn give_up(&mut self, lane: LaneId, hopeless: &[RequestId]) {
@@ -74,88 +126,128 @@ impl Router {
         self.unload_if_served(self.lanes[lane].variant);
     }
 
-    fn wake_for_hopeless(&mut self) {
-        let lanes = self.active.iter().map(|&lane| &self.lanes[lane]);
-        let first =
-            lanes.map(|lane| lane.batcher.queue().first_hopeless(lane.estimate.profile())).min();
-        if let Some(first) = first.filter(|&first| first < Instant::NEVER) {
-            self.wake(first + Duration::from_nanos(1), Reason::Hopeless);
+    /// Starts what can be started of that lane, on the executor that is free first.
+    pub(super) fn consider(&mut self, lane: LaneId, now: Instant) {
+        let mut tried = None;
+        while let Some(opening) = self.cluster.opening_for(self.lanes[lane].variant, tried, now) {
+            match self.wish(lane, opening, now) {
+                Wish::Launch(offer) => {
+                    self.launch(opening.executor, &offer, now);
+                    tried = None;
+                }
+                Wish::NotHere => tried = Some(opening),
+                Wish::Window | Wish::Nothing => return self.ready.remove(lane),
+            }
+            if !self.active.contains(lane) {
+                return;
+            }
         }
+        self.agenda.set(Alarm::Window(lane).key(), Instant::NEVER);
+        self.ready.insert(lane);
     }
 
-    /// The next batch to start, on the executor that is free first; sets the alarm for those that are not yet.
-    fn choose(&mut self, now: Instant) -> Option<Choice> {
-        if self.active.is_empty() {
-            return None;
-        }
-        let mut open: Option<(Instant, ExecutorId)> = None;
-        let mut tried = Instant::ZERO;
-        let mut tried_id = None;
-        loop {
-            for executor in self.cluster.ids() {
-                let opens = self.cluster.opens(executor, self.settings.lead);
-                if opens > now {
-                    if opens < Instant::NEVER && self.timeout.is_none_or(|(at, _)| opens < at) {
-                        self.timeout = Some((opens, Reason::Lead));
+    /// Gives that executor the most urgent batches that it can take.
+    pub(super) fn fill(&mut self, executor: ExecutorId, now: Instant) {
+        let mut tried = None;
+        while let Some(opening) = self.cluster.opening_of(executor, now) {
+            let Some((urgency, lane)) = self.most_urgent(opening, tried, now) else { return };
+            match self.wish(lane, opening, now) {
+                Wish::Launch(offer) => {
+                    let present = self.dispatch.urgency(&offer);
+                    if present > urgency {
+                        // Its batch shrank while it waited, so that another may be more urgent.
+                        self.lanes[lane].urgency = Some(present);
+                        if self.most_urgent(opening, tried, now) != Some((present, lane)) {
+                            continue;
+                        }
                     }
-                    continue;
+                    self.launch(executor, &offer, now);
+                    tried = None;
                 }
-                let key = (self.cluster.planned_start(executor, now), executor);
-                let untried = tried_id.is_none_or(|id| key > (tried, id));
-                if untried && open.is_none_or(|open| key < open) {
-                    open = Some(key);
-                }
-            }
-            let (start, executor) = open.take()?;
-            (tried, tried_id) = (start, Some(executor));
-            if let Some(offer) = self.best_offer(executor, start, now) {
-                return Some(Choice { executor, offer });
+                Wish::NotHere => tried = Some((urgency, lane)),
+                Wish::Window | Wish::Nothing => self.ready.remove(lane),
             }
         }
     }
 
-    /// What that executor should start, of all queues whose variant it has.
-    fn best_offer(&mut self, executor: ExecutorId, start: Instant, now: Instant) -> Option<Offer> {
-        let mut offers = std::mem::take(&mut self.spare.offers);
-        offers.clear();
-        let mut from = 0;
-        while let Some(&lane) = self.active.range(from..).next() {
-            from = lane + 1;
-            if self.cluster.has(executor, self.lanes[lane].variant) {
-                offers.extend(self.offer(lane, executor, start, now));
-            }
-        }
-        let chosen = self.dispatch.choose(&offers).map(|index| offers[index]);
-        self.spare.offers = offers;
-        chosen
-    }
-
-    /// The batch of that lane that may start there, if any; sets the alarm if its window opens later.
-    fn offer(
+    /// Of the ready lanes that executor serves, the most urgent one after `tried`.
+    fn most_urgent(
         &mut self,
-        lane: LaneId,
-        executor: ExecutorId,
-        start: Instant,
+        opening: Opening,
+        tried: Option<(Urgency, LaneId)>,
         now: Instant,
-    ) -> Option<Offer> {
-        let variant = self.lanes[lane].variant;
-        let state = &mut self.lanes[lane];
-        let plan = state.batcher.plan(state.estimate.profile(), start);
-        if !plan.drop.is_empty() {
-            // Another executor that frees sooner may still serve them; its own turn decides.
-            if start > self.earliest_start(variant, now) {
-                return None;
+    ) -> Option<(Urgency, LaneId)> {
+        let mut first = None;
+        for place in 0..self.ready.len() {
+            let lane = self.ready.at(place).expect("places run to the number of members");
+            if !self.cluster.has(opening.executor, self.lanes[lane].variant) {
+                continue;
             }
-            self.give_up(lane, &plan.drop);
+            let urgency = match self.lanes[lane].urgency {
+                Some(urgency) => urgency,
+                None => self.look(lane, opening, now),
+            };
+            let key = (urgency, lane);
+            if tried.is_none_or(|tried| key > tried) && first.is_none_or(|first| key < first) {
+                first = Some(key);
+            }
         }
-        let candidate = plan.candidate?;
+        first
+    }
+
+    /// How urgent a lane's batch is. One that has no batch is looked at first, so that it leaves the ready ones.
+    fn look(&mut self, lane: LaneId, opening: Opening, now: Instant) -> Urgency {
+        let candidate = self.plan(lane, opening.start, now);
+        self.spare.drop.clear();
+        let offer = candidate.and_then(|candidate| self.offer(lane, candidate));
+        let urgency = offer.map_or((0, 0), |offer| self.dispatch.urgency(&offer));
+        self.lanes[lane].urgency = Some(urgency);
+        urgency
+    }
+
+    /// What that lane's policy would do; requests to give up are left in `spare.drop`.
+    fn plan(&mut self, lane: LaneId, start: Instant, now: Instant) -> Option<Candidate> {
+        let variant = self.lanes[lane].variant;
+        let (executors, idle) = (self.cluster.count(variant), self.cluster.count_idle(variant));
+        let rivals = self.active.len() - usize::from(self.active.contains(lane));
+        let rivals = u32::try_from(rivals).unwrap_or(u32::MAX);
+        let state = &mut self.lanes[lane];
+        let outside = batcher::Outside { now, start, executors, idle, rivals };
+        state.batcher.plan(state.estimate.profile(), outside, &mut self.spare.drop)
+    }
+
+    fn offer(&self, lane: LaneId, candidate: Candidate) -> Option<Offer> {
+        let state = &self.lanes[lane];
+        let head = state.batcher.queue().head()?;
+        let (priority, arrived) = (head.priority, head.arrived);
+        Some(Offer { lane, variant: state.variant, candidate, priority, arrived })
+    }
+
+    /// What that lane has for an executor that takes a batch.
+    fn wish(&mut self, lane: LaneId, opening: Opening, now: Instant) -> Wish {
+        let Opening { executor, start, .. } = opening;
+        let candidate = self.plan(lane, start, now);
+        if !self.spare.drop.is_empty() {
+            let drop = std::mem::take(&mut self.spare.drop);
+            // Another executor that frees sooner may still serve them; its own turn decides.
+            let sooner = start > self.cluster.earliest_start(self.lanes[lane].variant, now);
+            if !sooner {
+                self.give_up(lane, &drop);
+            }
+            self.spare.drop = drop;
+            self.spare.drop.clear();
+            if sooner {
+                return Wish::NotHere;
+            }
+        }
+        let Some(candidate) = candidate else { return Wish::Nothing };
         if candidate.earliest > start {
-            self.wake(candidate.earliest, Reason::Window);
-            return None;
+            self.agenda.set(Alarm::Window(lane).key(), candidate.earliest);
+            return Wish::Window;
         }
-        let candidate = self.within_courtesy(lane, executor, candidate, now)?;
-        let head = self.lanes[lane].batcher.queue().head()?;
-        Some(Offer { lane, variant, candidate, priority: head.priority, arrived: head.arrived })
+        let candidate = self.within_courtesy(lane, executor, candidate, now);
+        let offer = candidate.and_then(|candidate| self.offer(lane, candidate));
+        offer.map_or(Wish::NotHere, Wish::Launch)
     }
 
     /// Cuts a batch that would hold its executor for longer than a tighter model in use can wait, unless another
@@ -183,20 +275,18 @@ impl Router {
         if rows_max == 0 && others.any(takes) {
             return None;
         }
-        prefix_within_deadlines(
-            state.batcher.queue().iter(),
-            profile,
-            rows_max.max(1),
-            candidate.earliest,
-        )
+        let rows_max = rows_max.clamp(1, candidate.rows);
+        prefix_within_deadlines(state.batcher.queue().iter(), profile, rows_max, candidate.earliest)
     }
 
     /// The longest time that a batch of `variant` may hold that executor for the sake of tighter models in use.
     fn courtesy(&self, variant: VariantId, executor: ExecutorId, now: Instant) -> Option<Duration> {
         let mut limit: Option<Duration> = None;
-        for other in self.variants.iter().flatten() {
+        let tighter = self.variant(variant).map(|variant| variant.tighter.as_slice());
+        for &tight in tighter.unwrap_or_default() {
+            let Some(other) = self.variant(tight) else { continue };
             let Some(slo) = other.spec.slo else { continue };
-            if other.spec.variant == variant || !self.cluster.has(executor, other.spec.variant) {
+            if !self.cluster.has(executor, tight) {
                 continue;
             }
             let in_use = other.lanes.iter().map(|&(_, lane)| &self.lanes[lane]);
@@ -206,8 +296,7 @@ impl Router {
                 continue;
             };
             let patience = slo.latency.saturating_sub(run * 2);
-            let mut others =
-                self.cluster.with(other.spec.variant).filter(|&other| other != executor);
+            let mut others = self.cluster.with(tight).filter(|&other| other != executor);
             if !others.any(|other| self.cluster.planned_start(other, now) <= now + patience) {
                 limit = Some(limit.map_or(patience, |limit| limit.min(patience)));
             }
@@ -215,33 +304,34 @@ impl Router {
         limit
     }
 
-    fn launch(&mut self, choice: &Choice, now: Instant) {
-        let Choice { executor, offer } = *choice;
-        let Offer { lane, variant, candidate, .. } = offer;
+    fn launch(&mut self, executor: ExecutorId, offer: &Offer, now: Instant) {
+        let Offer { lane, variant, candidate, .. } = *offer;
         let id = BatchId(self.batch_next);
         self.batch_next += 1;
         let mut requests = self.spare.requests.pop().unwrap_or_default();
         let mut deadlines = self.spare.deadlines.pop().unwrap_or_default();
         let state = &mut self.lanes[lane];
-        deadlines.extend(
-            state.batcher.queue().iter().take(candidate.requests).map(|request| request.deadline.0),
-        );
+        let taken = state.batcher.queue().iter().take(candidate.requests);
+        let mut slo = Duration::MAX;
+        for request in taken {
+            deadlines.push(request.deadline.0);
+            slo = slo.min(request.deadline.slack(request.arrived));
+        }
         state.batcher.take(&candidate, &mut requests);
         state.running += 1;
-        let (median, planned) = (
-            state.estimate.profile().median(candidate.rows),
-            state.estimate.profile().time(candidate.rows),
-        );
-        let start = self.cluster.launch(executor, median, planned, now);
+        let profile = state.estimate.profile();
+        let times = (profile.median(candidate.rows), profile.time(candidate.rows));
+        let start = self.cluster.launch(executor, id, times, now);
+        self.dispatch.launched(offer, times.0);
         self.forget_waiting(lane, requests.len());
         self.variant_mut(variant).running += 1;
         self.tally.batches += 1;
         self.tally.rows += u64::from(candidate.rows);
+        self.moved = true;
         let (rows, latest) = (candidate.rows, candidate.latest);
-        self.batches.insert(
-            id,
-            Batch { executor, variant, requests, rows, start, latest, lane, deadlines },
-        );
+        let batch =
+            Batch { executor, variant, requests, rows, start, latest, lane, deadlines, slo };
+        self.batches.insert(id, batch);
         self.actions.push_back(Action::Launch { executor, batch: id, variant, rows });
     }
 }
