@@ -2,7 +2,7 @@
 
 use models::LatencyProfile;
 
-use crate::{BatchPolicy, Candidate, Instant, Queue, Ran, Request, RequestId, View};
+use crate::{BatchPolicy, Candidate, Instant, Load, Queue, Ran, Request, RequestId, View};
 
 /// The queue holds as many requests as it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +22,8 @@ pub struct Outside {
     pub idle: u32,
     /// Other queues in which requests wait.
     pub rivals: u32,
+    /// The load of all queues.
+    pub load: Load,
 }
 
 /// The waiting requests of one variant and shape, and the policy that batches them.
@@ -83,8 +85,8 @@ impl Batcher {
         outside: Outside,
         drop: &mut Vec<RequestId>,
     ) -> Option<Candidate> {
-        let Outside { now, start, executors, idle, rivals } = outside;
-        let view = View { queue: &self.queue, profile, now, start, executors, idle, rivals };
+        let Outside { now, start, executors, idle, rivals, load } = outside;
+        let view = View { queue: &self.queue, profile, now, start, executors, idle, rivals, load };
         let candidate = self.policy.plan(&view, drop);
         if let Some(candidate) = &candidate {
             debug_assert!(candidate.requests >= 1 && candidate.requests <= self.queue.len());

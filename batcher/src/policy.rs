@@ -6,6 +6,7 @@
 
 mod deadline;
 mod timeout;
+mod window;
 
 use std::time::Duration;
 
@@ -41,6 +42,25 @@ pub struct View<'a> {
     pub idle: u32,
     /// Other queues in which requests wait.
     pub rivals: u32,
+    /// The load of all queues.
+    pub load: Load,
+}
+
+/// How busy the whole house is.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Executors that what was started of late keeps busy.
+    pub busy: f64,
+    /// How many equally busy queues would compete as these do; infinite while that is not known.
+    pub queues: f64,
+    /// For long no request was refused for its deadline or answered late.
+    pub calm: bool,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self { busy: 0.0, queues: f64::INFINITY, calm: true }
+    }
 }
 
 /// A batch of a queue that has run.
@@ -112,7 +132,7 @@ pub struct Entry {
 }
 
 /// Every batching policy; the first is the default.
-pub const ALL: [Entry; 2] = [deadline::ENTRY, timeout::ENTRY];
+pub const ALL: [Entry; 3] = [window::ENTRY, deadline::ENTRY, timeout::ENTRY];
 
 /// No policy has that name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -143,6 +163,17 @@ fn give_up_hopeless(view: &View<'_>, drop: &mut Vec<RequestId>) {
         let late = |request: &&Request| *start + profile.time(request.rows) > request.deadline.0;
         drop.extend(queue.iter().filter(late).map(|request| request.id));
     }
+}
+
+/// Honours an operator's delay for a batch that is not full, as far as the deadlines allow.
+fn within_delay(settings: &PolicySettings, candidate: Candidate, queue: &Queue) -> Candidate {
+    let full = candidate.rows >= settings.batch_max || candidate.requests < queue.len();
+    if full || settings.delay.is_zero() {
+        return candidate;
+    }
+    let oldest = queue.iter().map(|request| request.arrived).min().unwrap_or(candidate.earliest);
+    let earliest = (oldest + settings.delay).clamp(candidate.earliest, candidate.latest);
+    Candidate { earliest, ..candidate }
 }
 
 /// The longest run of requests from the front of the queue that, started together at `start`, all meet their
@@ -204,7 +235,7 @@ mod tests {
             for entry in &ALL {
                 let mut queue = queue_of(&waiting);
                 let mut policy = (entry.build)(&settings);
-                let view = View { queue: &queue, profile: &profile, now: start, start, executors: 1, idle: 1, rivals: 0 };
+                let view = View { queue: &queue, profile: &profile, now: start, start, executors: 1, idle: 1, rivals: 0, load: Load::default() };
                 let mut drop = Vec::new();
                 let candidate = policy.plan(&view, &mut drop);
                 for id in &drop {
@@ -230,6 +261,9 @@ mod tests {
     #[test]
     fn an_unknown_policy_is_refused_with_the_known_names() {
         let text = by_name("clockwork").map(|entry| entry.name).unwrap_err().to_string();
-        assert_eq!(text, "unknown batching policy \"clockwork\"; known are: deadline, timeout");
+        assert_eq!(
+            text,
+            "unknown batching policy \"clockwork\"; known are: window, deadline, timeout"
+        );
     }
 }

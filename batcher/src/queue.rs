@@ -4,10 +4,7 @@ use std::collections::VecDeque;
 
 use models::LatencyProfile;
 
-use crate::{Deadline, Instant, Request, RequestId};
-
-/// Over which time the arrival rate is averaged. Long against a batch, short against a change of load.
-const RATE_WINDOW_NANOS: f64 = 100e6;
+use crate::{Arrivals, Deadline, Instant, Request, RequestId};
 
 /// Requests that wait, in the order in which they should be served.
 ///
@@ -18,8 +15,7 @@ pub struct Queue {
     rows: u32,
     /// How many waiting requests have more than one row: with none, deadline order is also latest-start order.
     wide: usize,
-    rate_per_nano: f64,
-    last_offer: Instant,
+    arrivals: Arrivals,
 }
 
 type Urgency = (u32, Deadline, RequestId);
@@ -144,36 +140,21 @@ impl Queue {
         self.waiting.partition_point(|other| other.priority <= priority)
     }
 
-    /// Counts rows that were offered at `now`, admitted or not, into the arrival rate.
+    /// Counts rows that were offered at `now`, admitted or not.
     pub fn note_offer(&mut self, rows: u32, now: Instant) {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "gaps between arrivals are far below 2^53 ns"
-        )]
-        let gap = now.since(self.last_offer).as_nanos() as f64;
-        self.rate_per_nano =
-            (self.rate_per_nano * RATE_WINDOW_NANOS + f64::from(rows)) / (RATE_WINDOW_NANOS + gap);
-        self.last_offer = now;
+        self.arrivals.note(rows, now);
     }
 
-    /// How many rows the arrival rate of the last moments brings from `now` until `until`.
+    /// What is known of the arrivals here.
     #[must_use]
-    pub fn expected_rows(&self, now: Instant, until: Instant) -> u32 {
-        #[expect(clippy::cast_precision_loss, reason = "a wait is far below 2^53 ns")]
-        let span = until.since(now).as_nanos() as f64;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "saturates, never negative"
-        )]
-        let rows = (self.rate_per_nano * span) as u32;
-        rows
+    pub fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
     }
 
     /// When a request was last offered.
     #[must_use]
     pub fn last_offer(&self) -> Instant {
-        self.last_offer
+        self.arrivals.last()
     }
 }
 
@@ -223,19 +204,5 @@ mod tests {
         assert_eq!(queue.first_hopeless(&profile), Instant::from_nanos(8_000_000));
         queue.push(request(3, 1, 12, 8));
         assert_eq!(queue.first_hopeless(&profile), Instant::from_nanos(3_000_000));
-    }
-
-    #[test]
-    fn the_arrival_rate_follows_the_offers() {
-        let mut queue = Queue::default();
-        for at in 0..2000_u64 {
-            queue.note_offer(1, Instant::from_nanos(at * 1_000_000));
-        }
-        let now = Instant::from_nanos(1_999_000_000);
-        let expected = queue.expected_rows(now, now + Duration::from_millis(50));
-        assert!(
-            (48..=52).contains(&expected),
-            "1000 rows/s bring about 50 in 50 ms, not {expected}"
-        );
     }
 }

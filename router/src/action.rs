@@ -86,6 +86,20 @@ impl Rejection {
         }
     }
 
+    /// Whether the deadline is the reason.
+    #[must_use]
+    pub fn for_deadline(&self) -> bool {
+        match self {
+            Self::DeadlineUnreachable { .. } | Self::DeadlineHopeless => true,
+            Self::QueueFull
+            | Self::TooManyShapes
+            | Self::NotServed
+            | Self::NoExecutor
+            | Self::ExecutorLost
+            | Self::Draining => false,
+        }
+    }
+
     /// The name that clients and metrics see.
     #[must_use]
     pub fn name(&self) -> &'static str {

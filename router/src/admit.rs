@@ -3,9 +3,7 @@
 mod always;
 mod feasible;
 
-use std::time::Duration;
-
-use batcher::{Deadline, Instant, Queue, Request};
+use batcher::{Instant, Queue, Request};
 use models::LatencyProfile;
 
 use crate::Rejection;
@@ -43,10 +41,10 @@ pub(crate) trait Outlook {
     fn idle(&self) -> u32;
     /// Other queues in which requests wait.
     fn rivals(&self) -> u32;
+    /// More is asked than can be done.
+    fn overloaded(&self) -> bool;
     /// When each of the executors could start a batch, as planned.
     fn starts(&self, into: &mut Vec<Instant>);
-    /// Planned time of what waits in other queues for these executors and is more urgent than that.
-    fn backlog(&self, priority: u32, deadline: Deadline) -> Duration;
 }
 
 /// One row of the table of admission policies.

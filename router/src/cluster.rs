@@ -218,14 +218,6 @@ impl Cluster {
         u32::try_from(count).expect("fewer executors than a u32 counts")
     }
 
-    /// Some executor has both.
-    pub(crate) fn share(&self, one: VariantId, other: VariantId) -> bool {
-        match (self.placed(one), self.placed(other)) {
-            (Some(one), Some(other)) => !one.is_disjoint(other),
-            _ => false,
-        }
-    }
-
     /// Whether that executor is up and has that variant.
     pub(crate) fn has(&self, executor: ExecutorId, variant: VariantId) -> bool {
         let index = executor.index();

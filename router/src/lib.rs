@@ -11,6 +11,7 @@ mod dispatch;
 mod estimate;
 mod event;
 mod lane;
+mod load;
 mod recording;
 mod roster;
 mod router;

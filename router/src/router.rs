@@ -17,6 +17,7 @@ use crate::cluster::Cluster;
 use crate::dispatch::{DISPATCHES, Dispatch};
 use crate::estimate::Prediction;
 use crate::lane::{Lane, LaneId};
+use crate::load::Load;
 use crate::roster::Roster;
 use crate::{Action, Event, Rejection, ShapeId, Tally, VariantSpec};
 
@@ -119,6 +120,7 @@ pub struct Router {
     actions: VecDeque<Action>,
     /// Executors became busier or freer in this step.
     moved: bool,
+    load: Load,
     draining: bool,
     tally: Tally,
     spare: Spare,
@@ -183,6 +185,7 @@ impl Router {
             batch_next: 0,
             actions: VecDeque::new(),
             moved: false,
+            load: Load::default(),
             draining: false,
             tally: Tally::default(),
             spare: Spare::default(),
@@ -268,6 +271,9 @@ impl Router {
     }
 
     fn refuse(&mut self, id: RequestId, rejection: Rejection) {
+        if rejection.for_deadline() {
+            self.load.lost();
+        }
         self.tally.refused[rejection.index()] += 1;
         self.actions.push_back(Action::Reply { id, rejection });
     }
@@ -333,6 +339,9 @@ impl Router {
             lane.batcher.ran(&ran);
             self.tally.finished += requests;
             self.tally.late += late;
+            if late > 0 {
+                self.load.lost();
+            }
             self.watch_hopeless(batch.lane);
         } else {
             self.tally.failed += requests;

@@ -5,9 +5,9 @@
 
 use super::{
     BatchPolicy, Candidate, Entry, PolicySettings, Promises, View, give_up_hopeless,
-    prefix_within_deadlines,
+    prefix_within_deadlines, within_delay,
 };
-use crate::{Queue, RequestId};
+use crate::RequestId;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "deadline",
@@ -27,21 +27,7 @@ impl BatchPolicy for DeadlinePolicy {
         let hopeful = view.queue.iter().filter(|request| !drop.contains(&request.id));
         let rows_max = self.settings.batch_max;
         let candidate = prefix_within_deadlines(hopeful, view.profile, rows_max, view.start)?;
-        Some(self.delayed(candidate, view.queue))
-    }
-}
-
-impl DeadlinePolicy {
-    /// Honours an operator's delay for a batch that is not full, as far as the deadlines allow.
-    fn delayed(&self, candidate: Candidate, queue: &Queue) -> Candidate {
-        let full = candidate.rows >= self.settings.batch_max || candidate.requests < queue.len();
-        if full || self.settings.delay.is_zero() {
-            return candidate;
-        }
-        let oldest =
-            queue.iter().map(|request| request.arrived).min().unwrap_or(candidate.earliest);
-        let earliest = (oldest + self.settings.delay).clamp(candidate.earliest, candidate.latest);
-        Candidate { earliest, ..candidate }
+        Some(within_delay(&self.settings, candidate, view.queue))
     }
 }
 
@@ -50,9 +36,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::Load;
     use models::LatencyProfile;
 
-    use crate::{Deadline, Instant, Request};
+    use crate::{Deadline, Instant, Queue, Request};
 
     fn ms(ms: u64) -> Instant {
         Instant::from_nanos(ms * 1_000_000)
@@ -87,6 +74,7 @@ mod tests {
             executors: 1,
             idle: 1,
             rivals: 0,
+            load: Load::default(),
         };
         let mut drop = Vec::new();
         (policy.plan(&view, &mut drop), drop)

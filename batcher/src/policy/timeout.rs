@@ -57,6 +57,7 @@ mod tests {
     use models::LatencyProfile;
 
     use super::*;
+    use crate::Load;
     use crate::{Deadline, Queue, Request};
 
     #[test]
@@ -92,6 +93,7 @@ mod tests {
                 executors: 1,
                 idle: 1,
                 rivals: 0,
+                load: Load::default(),
             };
             let candidate = (ENTRY.build)(&settings).plan(&view, &mut Vec::new()).unwrap();
             assert_eq!(

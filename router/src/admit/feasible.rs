@@ -5,8 +5,6 @@
 //! batch that is expected to have formed by its start: else one late-comer with little slack turns a full batch into
 //! a batch of one, and goodput collapses just when it is most needed.
 
-use std::time::Duration;
-
 use batcher::{Deadline, Instant, Request};
 
 use super::{Admission, AdmissionEntry, Ask};
@@ -27,17 +25,14 @@ struct Feasible {
 
 impl Admission for Feasible {
     fn admit(&mut self, ask: &Ask<'_>) -> Result<(), Rejection> {
-        let executors = ask.outlook.executors();
-        if executors == 0 {
+        if ask.outlook.executors() == 0 {
             return Err(Rejection::NoExecutor);
         }
         if fits_at_once(ask) {
             return Ok(());
         }
-        let share = backlog(ask) / executors;
         let starts = &mut self.starts;
         ask.outlook.starts(starts);
-        starts.iter_mut().for_each(|start| *start = *start + share);
         let at = ask.queue.position(ask.request);
         let mut batch = Forming::on_earliest(starts);
         for index in 0..=ask.queue.len() {
@@ -54,7 +49,7 @@ impl Admission for Feasible {
                     return Err(unreachable_at(end, ask));
                 }
                 batch = Forming { start: batch.start, ..Forming::default() };
-            } else if first && newcomer {
+            } else if first && newcomer && ask.outlook.overloaded() {
                 batch.leaves_room(ask)?;
             }
         }
@@ -70,18 +65,6 @@ fn fits_at_once(ask: &Ask<'_>) -> bool {
     ask.outlook.idle() > ask.outlook.rivals()
         && rows <= ask.batch_max
         && end <= head.min(ask.request.deadline).0
-}
-
-/// What goes before the batch that the request would join: all that is more urgent than the batch's first.
-fn backlog(ask: &Ask<'_>) -> Duration {
-    if ask.outlook.rivals() == 0 {
-        return Duration::ZERO;
-    }
-    let joins = ask.queue.rows() + ask.request.rows <= ask.batch_max;
-    let head = ask.queue.head().filter(|_| joins).unwrap_or(ask.request);
-    let (priority, deadline) =
-        (head.priority, head.deadline).min((ask.request.priority, ask.request.deadline));
-    ask.outlook.backlog(priority, deadline)
 }
 
 /// The request that stands at `index` once the newcomer has taken place `at`.
@@ -135,8 +118,10 @@ impl Forming {
     fn leaves_room(&self, ask: &Ask<'_>) -> Result<(), Rejection> {
         let wish = ask.request.deadline.slack(ask.now) / 2;
         let size_max = ask.profile.largest_batch_within(wish).min(ask.batch_max);
-        let expected =
-            self.rows.saturating_add(ask.queue.expected_rows(ask.now, self.start)).min(size_max);
+        let expected = self
+            .rows
+            .saturating_add(ask.queue.arrivals().expected_rows(ask.now, self.start))
+            .min(size_max);
         let end = self.start + ask.profile.time(expected.max(self.rows));
         if end <= ask.request.deadline.0 { Ok(()) } else { Err(unreachable_at(end, ask)) }
     }
@@ -161,8 +146,8 @@ mod tests {
         Request { id: RequestId(id), rows: 1, priority: 1, arrived: Instant::ZERO, deadline }
     }
 
-    /// Executors that start then, and so much to do before.
-    struct Then(Vec<Instant>, Duration);
+    /// Executors that start then.
+    struct Then(Vec<Instant>);
 
     impl Outlook for Then {
         fn executors(&self) -> u32 {
@@ -177,22 +162,17 @@ mod tests {
             1
         }
 
-        fn starts(&self, into: &mut Vec<Instant>) {
-            into.clone_from(&self.0);
+        fn overloaded(&self) -> bool {
+            true
         }
 
-        fn backlog(&self, _priority: u32, _deadline: Deadline) -> Duration {
-            self.1
+        fn starts(&self, into: &mut Vec<Instant>) {
+            into.clone_from(&self.0);
         }
     }
 
     /// l(b) = 4 + b ms; batches of at most 4; now is 0.
-    fn admit(
-        waiting: &[u64],
-        free_at: &[u64],
-        backlog_ms: u64,
-        deadline: u64,
-    ) -> Result<(), Rejection> {
+    fn admit(waiting: &[u64], free_at: &[u64], deadline: u64) -> Result<(), Rejection> {
         let mut queue = Queue::default();
         for (id, &deadline) in waiting.iter().enumerate() {
             queue.push(request(id as u64, deadline));
@@ -204,7 +184,7 @@ mod tests {
             queue: &queue,
             profile: &profile,
             batch_max: 4,
-            outlook: &Then(starts, Duration::from_millis(backlog_ms)),
+            outlook: &Then(starts),
             now: Instant::ZERO,
         })
     }
@@ -215,32 +195,31 @@ mod tests {
 
     #[test]
     fn a_request_enters_exactly_when_its_predicted_end_is_in_time() {
-        assert_eq!(admit(&[], &[0], 0, 5), Ok(()));
-        assert_eq!(admit(&[], &[0], 0, 4), predicted(5));
-        assert_eq!(admit(&[], &[7], 0, 12), Ok(()));
-        assert_eq!(admit(&[], &[7], 0, 11), predicted(12));
+        assert_eq!(admit(&[], &[0], 5), Ok(()));
+        assert_eq!(admit(&[], &[0], 4), predicted(5));
+        assert_eq!(admit(&[], &[7], 12), Ok(()));
+        assert_eq!(admit(&[], &[7], 11), predicted(12));
         // Four wait and fill the first batch (0..8); the fifth runs alone (8..13).
-        assert_eq!(admit(&[20, 20, 20, 20], &[0], 0, 20), Ok(()));
-        assert_eq!(admit(&[11, 11, 11, 11], &[0], 0, 12), predicted(13));
+        assert_eq!(admit(&[20, 20, 20, 20], &[0], 20), Ok(()));
+        assert_eq!(admit(&[11, 11, 11, 11], &[0], 12), predicted(13));
         // A second executor takes it at once.
-        assert_eq!(admit(&[11, 11, 11, 11], &[0, 1], 0, 12), Ok(()));
-        assert_eq!(admit(&[], &[0], 8, 12), predicted(13));
+        assert_eq!(admit(&[11, 11, 11, 11], &[0, 1], 12), Ok(()));
     }
 
     #[test]
     fn an_urgent_newcomer_may_not_make_an_accepted_request_late() {
-        assert_eq!(admit(&[6], &[0], 0, 5), predicted(10));
-        assert_eq!(admit(&[10], &[0], 0, 5), Ok(()));
+        assert_eq!(admit(&[6], &[0], 5), predicted(10));
+        assert_eq!(admit(&[10], &[0], 5), Ok(()));
     }
 
     #[test]
     fn a_request_that_waits_though_hopeless_refuses_no_one() {
-        assert_eq!(admit(&[3], &[0], 0, 6), Ok(()));
+        assert_eq!(admit(&[3], &[0], 6), Ok(()));
     }
 
     #[test]
     fn without_an_executor_there_is_no_prediction() {
-        assert_eq!(admit(&[], &[], 0, 50), Err(Rejection::NoExecutor));
+        assert_eq!(admit(&[], &[], 50), Err(Rejection::NoExecutor));
     }
 
     #[test]
@@ -257,7 +236,7 @@ mod tests {
             queue: &queue,
             profile: &profile,
             batch_max: 4,
-            outlook: &Then(vec![ms(1010)], Duration::ZERO),
+            outlook: &Then(vec![ms(1010)]),
             now,
         };
         assert_eq!(Feasible::default().admit(&ask), predicted(18));

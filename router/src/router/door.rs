@@ -1,8 +1,6 @@
 //! A request at the door: the lane that it would enter, and whether it may.
 
-use std::time::Duration;
-
-use batcher::{Deadline, Instant, Request};
+use batcher::{Instant, Request};
 use models::VariantId;
 
 use super::{Router, Variant};
@@ -41,7 +39,10 @@ impl Router {
         let variant = self.variant(id).filter(open).ok_or(Rejection::NotServed)?;
         let full = variant.waiting >= variant.spec.queue_max;
         let lane = self.lane_for(id, shape).ok_or(Rejection::TooManyShapes)?;
-        self.lanes[lane].batcher.note_offer(request.rows, now);
+        let state = &mut self.lanes[lane];
+        state.batcher.note_offer(request.rows, now);
+        let rate = state.batcher.queue().arrivals().per_nano();
+        self.load.asked(request.rows, rate, now);
         if full {
             return Err(Rejection::QueueFull);
         }
@@ -55,8 +56,9 @@ impl Router {
     }
 
     fn admit(&mut self, request: &Request, lane: LaneId, now: Instant) -> Result<(), Rejection> {
-        let Self { admission, cluster, lanes, active, .. } = self;
-        let view = FromLane { cluster, lanes, active, lane, now };
+        let Self { admission, cluster, lanes, active, load, .. } = self;
+        let overloaded = load.overloaded();
+        let view = FromLane { cluster, lanes, active, lane, now, overloaded };
         let lane = &lanes[lane];
         let (queue, profile) = (lane.batcher.queue(), lane.estimate.profile());
         let batch_max = lane.batch_max;
@@ -71,15 +73,7 @@ struct FromLane<'a> {
     active: &'a Roster,
     lane: LaneId,
     now: Instant,
-}
-
-impl FromLane<'_> {
-    fn others(&self) -> impl Iterator<Item = &Lane> {
-        let variant = self.lanes[self.lane].variant;
-        let others = self.active.iter().filter(|&other| other != self.lane);
-        let others = others.map(|other| &self.lanes[other]);
-        others.filter(move |other| self.cluster.share(variant, other.variant))
-    }
+    overloaded: bool,
 }
 
 impl Outlook for FromLane<'_> {
@@ -96,21 +90,13 @@ impl Outlook for FromLane<'_> {
         u32::try_from(others).unwrap_or(u32::MAX)
     }
 
+    fn overloaded(&self) -> bool {
+        self.overloaded
+    }
+
     fn starts(&self, into: &mut Vec<Instant>) {
         let executors = self.cluster.with(self.lanes[self.lane].variant);
         into.clear();
         into.extend(executors.map(|executor| self.cluster.planned_start(executor, self.now)));
-    }
-
-    fn backlog(&self, priority: u32, deadline: Deadline) -> Duration {
-        let mut backlog = Duration::ZERO;
-        for other in self.others() {
-            let rows = other.batcher.queue().rows_ahead_of(priority, deadline);
-            let (full, rest) = (rows / other.batch_max, rows % other.batch_max);
-            let profile = other.estimate.profile();
-            backlog += profile.time(other.batch_max) * full;
-            backlog += if rest > 0 { profile.time(rest) } else { Duration::ZERO };
-        }
-        backlog
     }
 }

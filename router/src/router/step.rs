@@ -212,7 +212,8 @@ impl Router {
         let rivals = self.active.len() - usize::from(self.active.contains(lane));
         let rivals = u32::try_from(rivals).unwrap_or(u32::MAX);
         let state = &mut self.lanes[lane];
-        let outside = batcher::Outside { now, start, executors, idle, rivals };
+        let load = self.load.view();
+        let outside = batcher::Outside { now, start, executors, idle, rivals, load };
         state.batcher.plan(state.estimate.profile(), outside, &mut self.spare.drop)
     }
 
@@ -323,6 +324,7 @@ impl Router {
         let times = (profile.median(candidate.rows), profile.time(candidate.rows));
         let start = self.cluster.launch(executor, id, times, now);
         self.dispatch.launched(offer, times.0);
+        self.load.started(times.0, now);
         self.forget_waiting(lane, requests.len());
         self.variant_mut(variant).running += 1;
         self.tally.batches += 1;

@@ -1,0 +1,175 @@
+//! What a queue learns of its arrivals: how many come, and how soon one follows another.
+
+use crate::Instant;
+
+/// Over which time the present rate is averaged: long against a batch, short against a change of load.
+const PRESENT_NANOS: f64 = 100e6;
+/// Over which time the steady rate is averaged: long against a burst.
+const STEADY_NANOS: f64 = 1e9;
+/// Gaps between arrivals are counted in classes that double, the first up to 16 us, the last beyond 68 s.
+const CLASSES: usize = 24;
+const FIRST_BITS: u32 = 14;
+/// The share by which each arrival ages the counts before it.
+const AGEING: f32 = 1.0 / 128.0;
+
+/// A rate per nanosecond of something that comes in lumps, averaged over a window.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rate {
+    per_nano: f64,
+    last: Instant,
+}
+
+impl Rate {
+    /// Adds a lump to an average over `window` nanoseconds.
+    pub fn note(&mut self, amount: f64, window: f64, now: Instant) {
+        let gap = nanos(now, self.last);
+        self.per_nano = (self.per_nano * window + amount) / (window + gap);
+        self.last = now;
+    }
+
+    /// How much came in each nanosecond of the last moments.
+    #[must_use]
+    pub fn per_nano(&self) -> f64 {
+        self.per_nano
+    }
+}
+
+/// Rates and gaps of the rows offered to one queue.
+#[derive(Debug, Default)]
+pub struct Arrivals {
+    present: Rate,
+    steady: Rate,
+    /// By class of the gap before them, how many arrivals, aged.
+    gaps: [f32; CLASSES],
+    last: Instant,
+}
+
+impl Arrivals {
+    /// Rows are offered, admitted or not.
+    pub fn note(&mut self, rows: u32, now: Instant) {
+        let gap = now.since(self.last).as_nanos() >> FIRST_BITS;
+        let class = (u128::BITS - gap.leading_zeros()) as usize;
+        self.gaps.iter_mut().for_each(|count| *count -= AGEING * *count);
+        self.gaps[class.min(CLASSES - 1)] += 1.0;
+        self.present.note(f64::from(rows), PRESENT_NANOS, now);
+        self.steady.note(f64::from(rows), STEADY_NANOS, now);
+        self.last = now;
+    }
+
+    /// When rows were last offered.
+    #[must_use]
+    pub fn last(&self) -> Instant {
+        self.last
+    }
+
+    /// Rows that the last moments brought in each nanosecond.
+    #[must_use]
+    pub fn per_nano(&self) -> f64 {
+        self.present.per_nano
+    }
+
+    /// Rows to count on from `now` until `until`: of the present and the steady rate the lower, so that a burst is not
+    /// taken for what is to come.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates, never negative"
+    )]
+    pub fn expected_rows(&self, now: Instant, until: Instant) -> u32 {
+        (self.present.per_nano.min(self.steady.per_nano) * nanos(until, now)) as u32
+    }
+
+    /// Until when waiting for the next arrival pays, if that arrival is worth `saving` nanoseconds and each nanosecond
+    /// of waiting costs `price`; `now`, if it does not pay at all.
+    ///
+    /// The next gap is believed to be drawn from those seen, of which it already outlasts some. The wait that gains
+    /// most is taken: under even arrivals the hazard of the next one is flat and waiting pays throughout or not at
+    /// all; in a burst it is high at first and falls.
+    #[must_use]
+    pub fn wait_until(&self, saving: f64, price: f64, now: Instant) -> Instant {
+        let elapsed = nanos(now, self.last);
+        let first = (0..CLASSES).find(|&class| class_end(class) > elapsed).unwrap_or(CLASSES - 1);
+        let outlasting: f32 = self.gaps[first..].iter().sum();
+        let (mut best, mut until, mut ended) = (0.0, now, 0.0);
+        for class in first..CLASSES {
+            ended += self.gaps[class];
+            let cost = (class_end(class) - elapsed) * price;
+            let gain = f64::from(ended / outlasting.max(f32::MIN_POSITIVE)) * saving - cost;
+            if gain > best {
+                (best, until) =
+                    (gain, self.last + std::time::Duration::from_nanos(class_nanos(class)));
+            }
+        }
+        until
+    }
+}
+
+/// Where a class of gaps ends.
+fn class_nanos(class: usize) -> u64 {
+    1 << (FIRST_BITS as usize + class)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a power of two")]
+fn class_end(class: usize) -> f64 {
+    class_nanos(class) as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "times between arrivals are far below 2^53 ns")]
+fn nanos(later: Instant, earlier: Instant) -> f64 {
+    later.since(earlier).as_nanos() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn every(gaps_us: &[u64], times: usize) -> (Arrivals, Instant) {
+        let (mut arrivals, mut now) = (Arrivals::default(), Instant::ZERO);
+        for &gap in std::iter::repeat_n(gaps_us, times).flatten() {
+            now = now + Duration::from_micros(gap);
+            arrivals.note(1, now);
+        }
+        (arrivals, now)
+    }
+
+    #[test]
+    fn the_rate_follows_the_offers() {
+        let (arrivals, now) = every(&[1000], 4000);
+        let expected = arrivals.expected_rows(now, now + Duration::from_millis(50));
+        assert!(
+            (46..=52).contains(&expected),
+            "1000 rows/s bring about 50 in 50 ms, not {expected}"
+        );
+    }
+
+    #[test]
+    fn a_burst_is_not_taken_for_the_steady_rate() {
+        let (mut arrivals, mut now) = every(&[10_000], 400);
+        for _ in 0..50 {
+            now = now + Duration::from_micros(10);
+            arrivals.note(1, now);
+        }
+        assert!(arrivals.per_nano() * 1e9 > 400.0);
+        let expected = arrivals.expected_rows(now, now + Duration::from_millis(100));
+        assert!((10..=15).contains(&expected), "{expected}");
+    }
+
+    #[test]
+    fn waiting_pays_within_a_burst_and_not_beyond_it() {
+        // Pairs 20 us apart, every 50 ms: the next of a pair is worth 1 ms.
+        let (arrivals, now) = every(&[50_000, 20], 200);
+        let wait = |elapsed: u64| {
+            let now = now + Duration::from_micros(elapsed);
+            arrivals.wait_until(1e6, 1.0, now).since(now)
+        };
+        let wait_now = wait(0);
+        assert!(wait_now > Duration::ZERO && wait_now < Duration::from_micros(100), "{wait_now:?}");
+        assert_eq!(wait(200), Duration::ZERO);
+        // Even arrivals 50 ms apart are not worth 1 ms.
+        let (even, now) = every(&[50_000], 200);
+        assert_eq!(even.wait_until(1e6, 1.0, now), now);
+    }
+}
