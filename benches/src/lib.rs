@@ -18,4 +18,4 @@ pub use process::{Launch, Served};
 pub use raw::{Metadata, Rate, Raw};
 pub use reference::{Reference, serve_grpc, serve_http};
 pub use table::{Bar, Table, median, verdict};
-pub use traffic::{Traffic, count_failures, distrust};
+pub use traffic::{Traffic, count_failures, distrust, late_while_client_ran};

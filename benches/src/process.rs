@@ -28,10 +28,10 @@ pub struct Launch {
     /// The core of the server.
     #[arg(long, default_value_t = 0)]
     pub server_core: usize,
-    /// The core of the load generator.
-    #[arg(long, default_value_t = 1)]
-    pub client_core: usize,
-    /// Lets the system place server and load generator.
+    /// The core of the load generator; 1 unless `--no-pin`.
+    #[arg(long)]
+    pub client_core: Option<usize>,
+    /// Lets the server place its threads, and the system the load generator unless its core is given.
     #[arg(long)]
     pub no_pin: bool,
     /// One more argument of `punctual serve`; may be given several times.
@@ -49,7 +49,7 @@ impl Launch {
     /// The load generator's core, where it is pinned.
     #[must_use]
     pub fn client(&self) -> Option<usize> {
-        (!self.no_pin).then_some(self.client_core)
+        self.client_core.or((!self.no_pin).then_some(1))
     }
 
     /// Starts the server with only these models loaded and waits until it is ready.

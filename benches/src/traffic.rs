@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use loadgen::client::{InputMetadata, Load, Plan, Target};
-use loadgen::{LAG_P99_MAX, Mix, Report};
+use loadgen::{LAG_P99_MAX, Mix, Outcome, Record, Report};
 
 use crate::{Error, Served};
 
@@ -47,9 +47,17 @@ impl Traffic {
     /// # Errors
     /// The run cannot start.
     pub fn play(&self, load: Load, duration: Duration) -> Result<Report, Error> {
-        let plan = self.plan(load, duration);
-        let names: Vec<&str> = plan.mix.shares().iter().map(|share| share.model.as_str()).collect();
-        Ok(Report::of(&plan.run()?.records, &names, duration))
+        let records = self.records(load, duration)?;
+        let names = self.mix.shares().iter().map(|share| share.model.as_str());
+        Ok(Report::of(&records, &names.collect::<Vec<_>>(), duration))
+    }
+
+    /// Plays a load and returns every request.
+    ///
+    /// # Errors
+    /// The run cannot start.
+    pub fn records(&self, load: Load, duration: Duration) -> Result<Vec<Record>, Error> {
+        Ok(self.plan(load, duration).run()?.records)
     }
 
     /// Keeps `in_flight` requests under way and returns the report with the server's CPU time for each answer.
@@ -83,6 +91,23 @@ pub fn count_failures(report: &Report) -> Option<String> {
     })
 }
 
+/// How many answers were late though the client did not stand still while they were under way. It stood still where it
+/// sent a request more than [`LAG_P99_MAX`] after that was due: it shares its core with the rest of the machine, and
+/// what it reads late it counts late.
+#[must_use]
+pub fn late_while_client_ran(records: &[Record]) -> usize {
+    let least = u64::try_from(LAG_P99_MAX.as_nanos()).unwrap_or(u64::MAX);
+    let stalled = records.iter().filter(|record| record.lag_ns > least);
+    let stalls: Vec<_> =
+        stalled.map(|one| (one.intended_ns, one.intended_ns + one.lag_ns)).collect();
+    let beside_stall = |record: &&Record| {
+        let end = record.intended_ns + record.latency_ns;
+        stalls.iter().any(|&(from, until)| from <= end && record.intended_ns <= until)
+    };
+    let late = records.iter().filter(|record| record.outcome == Outcome::Late);
+    late.filter(|record| !beside_stall(record)).count()
+}
+
 /// Says so where the client itself sent late, so that the latencies and what is late are partly its own.
 #[must_use]
 pub fn distrust<'a>(reports: impl Iterator<Item = &'a Report>) -> Option<String> {
@@ -91,4 +116,24 @@ pub fn distrust<'a>(reports: impl Iterator<Item = &'a Report>) -> Option<String>
     (worst > most).then(|| {
         format!("NOT TRUSTED: client lag p99 {worst:.2} ms, above {most} ms: the machine is busy")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn late(intended_ms: u64, lag_ms: u64, latency_ms: u64) -> Record {
+        let [intended_ns, lag_ns, latency_ns] =
+            [intended_ms, lag_ms, latency_ms].map(|ms| ms * 1_000_000);
+        Record { share: 0, intended_ns, lag_ns, latency_ns, outcome: Outcome::Late }
+    }
+
+    #[test]
+    fn an_answer_counts_as_late_by_itself_only_if_no_stall_of_the_client_overlaps_it() {
+        // The client stood still from 100 to 105.
+        let stalled = late(100, 5, 20);
+        let records =
+            [stalled, late(90, 0, 20), late(104, 0, 20), late(70, 0, 20), late(106, 0, 20)];
+        assert_eq!(late_while_client_ran(&records), 2);
+    }
 }

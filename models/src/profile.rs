@@ -192,14 +192,16 @@ impl LatencyProfile {
         self.median(1).as_secs_f64() * f64::from(pays) / self.median(pays).as_secs_f64()
     }
 
-    /// Makes the tables those of `base` with its medians multiplied by `median`, and planned times of `planned` times
-    /// the base's medians. The points stay as measured. Allocates nothing.
+    /// Makes the tables those of `base` with the median of each size, counted from 0, multiplied by the first factor of
+    /// `factors`, and a planned time of the second times the base's median. The points stay as measured. Allocates
+    /// nothing.
     ///
     /// # Panics
     /// If `base` has other batch sizes.
-    pub fn correct(&mut self, base: &Self, median: f64, planned: f64) {
+    pub fn correct(&mut self, base: &Self, factors: impl Fn(usize) -> (f64, f64)) {
         assert_eq!(self.median.len(), base.median.len(), "a correction keeps the batch sizes");
         for (index, &time) in base.median.iter().enumerate() {
+            let (median, planned) = factors(index);
             self.median[index] = multiply(time, median);
             self.planned[index] = multiply(time, planned.max(median));
         }

@@ -13,8 +13,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
-use self::loader::{Answer, Load, Loader};
+use self::loader::{Answer, Load, Loader, STOPPED};
 use self::overrides::Overridden;
 pub use self::scan::{Changes, FoundModel, Scan, changes};
 use crate::config::{ControlMode, ModelsConfig};
@@ -64,6 +65,7 @@ pub struct Repository {
     seen: Mutex<Seen>,
     /// All models of the start are ready.
     started: AtomicBool,
+    stopped: watch::Sender<bool>,
 }
 
 /// Loads under way.
@@ -96,7 +98,8 @@ impl Repository {
     #[must_use]
     pub fn new(config: ModelsConfig, loader: Loader) -> Self {
         let started = AtomicBool::new(!config.strict_readiness);
-        Self { config, loader, seen: Mutex::default(), started }
+        let (seen, stopped) = (Mutex::default(), watch::Sender::new(false));
+        Self { config, loader, seen, started, stopped }
     }
 
     /// Loads what is to be loaded at the start; returns what could not be, by model.
@@ -122,6 +125,7 @@ impl Repository {
         let loads = Loads(loads.collect());
         self.seen.lock().scan = scan;
         let failures = loads.finish().await;
+        self.loader.started();
         if failures.is_empty() {
             self.started.store(true, Ordering::Relaxed);
         }
@@ -161,7 +165,13 @@ impl Repository {
     pub async fn load(&self, model: &str, overrides: LoadOverrides) -> Result<(), Failure> {
         self.require_explicit()?;
         let done = self.loader.load(self.request(model, overrides)?);
-        let result = done.await.unwrap_or_else(|_| Err("the server is shutting down".into()));
+        let mut stopped = self.stopped.subscribe();
+        let result = tokio::select! {
+            biased;
+            result = done => result.unwrap_or_else(|_| Err(STOPPED.into())),
+            // The sender lives as long as this.
+            _ = stopped.wait_for(|&stopped| stopped) => Err(STOPPED.into()),
+        };
         result.map_err(|reason| Failure::Internal(format!("failed to load '{model}', {reason}")))
     }
 
@@ -173,6 +183,12 @@ impl Repository {
         self.require_explicit()?;
         self.loader.unload(model);
         Ok(())
+    }
+
+    /// Loads nothing more: whoever waits for a load is told so at once.
+    pub fn stop(&self) {
+        self.loader.stop();
+        self.stopped.send_replace(true);
     }
 
     /// The repository index; only ready models if `ready`.

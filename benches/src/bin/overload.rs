@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use benches::{Bar, Curve, Error, Launch, Table, Traffic, distrust, pin, plot, verdict};
+use benches::{
+    Bar, Curve, Error, Launch, Table, Traffic, distrust, late_while_client_ran, pin, plot, verdict,
+};
 use clap::Parser;
 use loadgen::client::Load;
 use loadgen::{Arrivals, Mix, Report, parse_duration};
@@ -59,11 +61,17 @@ fn main() -> ExitCode {
 struct Point {
     load: f64,
     report: Report,
+    /// Answers that were late though the client ran all the time.
+    late_undisturbed: usize,
 }
 
 impl Point {
     fn late_share(&self) -> f64 {
-        self.report.tally.late as f64 / (self.report.tally.answered().max(1)) as f64
+        self.share(self.report.tally.late)
+    }
+
+    fn share(&self, answers: u64) -> f64 {
+        answers as f64 / self.report.tally.answered().max(1) as f64
     }
 }
 
@@ -90,7 +98,10 @@ fn measure(cli: &Cli) -> Result<bool, Error> {
     let mut points = Vec::new();
     for load in &cli.load {
         let due = Load::open(cli.arrivals, load * capacity, cli.each, cli.seed)?;
-        points.push(Point { load: *load, report: urgent.play(due, cli.each)? });
+        let records = urgent.records(due, cli.each)?;
+        let report = Report::of(&records, &[&cli.model], cli.each);
+        let late_undisturbed = late_while_client_ran(&records);
+        points.push(Point { load: *load, report, late_undisturbed });
     }
     println!("\n{}", table(&points, capacity));
     if let Some(folder) = &cli.plots {
@@ -119,6 +130,7 @@ fn table(points: &[Point], capacity: f64) -> Table {
         "of best",
         "of capacity",
         "late, of answers",
+        "beside no client stall",
         "refused",
         "errors",
         "p99 ms",
@@ -135,6 +147,7 @@ fn table(points: &[Point], capacity: f64) -> Table {
             format!("{:.3}", goodput / best(points)),
             format!("{:.3}", goodput / capacity),
             format!("{:.2} %", 100.0 * point.late_share()),
+            format!("{:.2} %", 100.0 * point.share(point.late_undisturbed as u64)),
             tally.refused_total().to_string(),
             failed.to_string(),
             format!("{:.2}", point.report.latency.p99_ms),
@@ -169,7 +182,7 @@ fn write(folder: &std::path::Path, points: &[Point], capacity: f64) -> Result<()
     let mut csv =
         "load,offered_per_s,goodput_per_s,late_share,refused,latency_p99_ms,refusal_p99_ms\n"
             .to_owned();
-    for Point { load, report } in points {
+    for Point { load, report, .. } in points {
         let late = report.tally.late as f64 / report.tally.answered().max(1) as f64;
         csv += &format!(
             "{load},{:.2},{:.2},{late:.5},{},{:.3},{:.3}\n",

@@ -121,6 +121,7 @@ impl Server {
         let refuse = || {
             tracing::info!("the server refuses requests and finishes those it accepted");
             server.service.refuse_all();
+            server.repository.stop();
         };
         let exit = shutdown.run(signals, refuse, finished, server.config.exit_timeout).await;
         starting.abort();

@@ -1,9 +1,13 @@
-//! The threads that load models, one model at a time each, at the lowest priority: serving comes first.
+//! The threads that load models, one model at a time each: serving comes first.
+//!
+//! What is slow is done on a thread of the lowest priority, once there is serving that it could disturb. All locks are
+//! taken by threads of the usual one, so that nobody who serves waits for a thread that gets no core.
 
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::Builder;
 
@@ -20,6 +24,9 @@ use crate::service::Loaded;
 
 /// The system's least urgent.
 const NICE: i32 = 19;
+
+/// Why a load comes to nothing at the end.
+pub(super) const STOPPED: &str = "the server is shutting down";
 
 /// A model to be loaded.
 #[derive(Debug)]
@@ -60,6 +67,12 @@ struct Desk {
     state: Mutex<DeskState>,
     prepare: Box<dyn Prepare>,
     sink: Arc<dyn Sink>,
+    /// Where models are prepared; anywhere, if empty.
+    cores: Vec<usize>,
+    /// The models of the start are loaded.
+    started: AtomicBool,
+    /// What is not loaded yet need not be.
+    stopped: AtomicBool,
 }
 
 #[derive(Default)]
@@ -80,14 +93,17 @@ impl Loader {
         prepare: Box<dyn Prepare>,
         sink: Arc<dyn Sink>,
     ) -> std::io::Result<Self> {
-        let desk = Arc::new(Desk { state: Mutex::default(), prepare, sink });
+        let (started, stopped) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (state, cores) = (Mutex::default(), cores.to_vec());
+        let desk = Arc::new(Desk { state, prepare, sink, cores, started, stopped });
         let start = |number| {
             let (inbox, jobs) = unbounded::<Job>();
-            let (desk, cores) = (Arc::clone(&desk), cores.to_vec());
-            Builder::new().name(format!("loader-{number}")).spawn(move || {
-                settle(&cores);
+            let desk = Arc::clone(&desk);
+            let work = move || {
+                cores::keep_to(&desk.cores);
                 desk.work(&jobs);
-            })?;
+            };
+            Builder::new().name(format!("loader-{number}")).spawn(work)?;
             Ok(inbox)
         };
         let threads = (0..threads.max(1)).map(start).collect::<std::io::Result<_>>()?;
@@ -126,6 +142,16 @@ impl Loader {
         }
     }
 
+    /// The models of the start are loaded: from now on loading gives way to serving, where anything is served.
+    pub fn started(&self) {
+        self.desk.started.store(true, Ordering::Relaxed);
+    }
+
+    /// Begins no further load and takes none into service: the server ends.
+    pub fn stop(&self) {
+        self.desk.stopped.store(true, Ordering::Relaxed);
+    }
+
     /// Looks at or changes the index.
     pub fn index<T>(&self, look: impl FnOnce(&mut Index) -> T) -> T {
         look(&mut self.desk.state.lock().index)
@@ -147,7 +173,8 @@ impl DeskState {
 impl Desk {
     fn work(self: Arc<Self>, jobs: &Receiver<Job>) {
         for Job { load, wish, reply } in jobs {
-            let result = self.load(&load, wish);
+            let stopped = self.stopped.load(Ordering::Relaxed);
+            let result = if stopped { Err(STOPPED.into()) } else { self.load(&load, wish) };
             if let Err(reason) = &result {
                 tracing::error!(model = load.model, reason, "the model cannot be loaded");
             }
@@ -175,7 +202,8 @@ impl Desk {
                 continue;
             }
             self.state.lock().index.loading(model, version);
-            match guarded(|| self.prepare.prepare(load, version)) {
+            match self.prepare(load, version) {
+                Ok(_) if self.stopped.load(Ordering::Relaxed) => return Err(STOPPED.into()),
                 Ok(loaded) => self.place(loaded, wish)?,
                 Err(reason) => {
                     self.state.lock().index.failed(model, version, &reason);
@@ -191,6 +219,23 @@ impl Desk {
             self.retire(model, version);
         }
         Ok(())
+    }
+
+    /// Prepares a version on a thread of its own, whose priority cannot be raised again once it is low.
+    fn prepare(&self, load: &Load, version: u64) -> Result<Loaded, String> {
+        let disturbs = || self.state.lock().index.any_ready();
+        let give_way = self.started.load(Ordering::Relaxed) && disturbs();
+        let work = || {
+            if give_way {
+                yield_to_serving();
+            }
+            guarded(|| self.prepare.prepare(load, version))
+        };
+        std::thread::scope(|scope| {
+            let thread = Builder::new().name("prepare".into()).spawn_scoped(scope, work);
+            let thread = thread.map_err(|error| format!("the system gives no thread: {error}"))?;
+            thread.join().expect("a panic of the work is caught there")
+        })
     }
 
     fn wanted(&self, load: &Load) -> Result<BTreeSet<u64>, String> {
@@ -252,8 +297,8 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no text".into())
 }
 
-/// Gives the calling thread the lowest priority and keeps it on `cores`.
-fn settle(cores: &[usize]) {
+/// Gives the calling thread the lowest priority.
+fn yield_to_serving() {
     // On Linux a nice value belongs to one thread.
     if let Err(error) = rustix::process::setpriority_process(None, NICE) {
         tracing::warn!(%error, "a loading thread keeps the usual priority");
@@ -261,7 +306,6 @@ fn settle(cores: &[usize]) {
     if let Err(error) = gpu::background::yield_to_all() {
         tracing::warn!(%error, "a loading thread may keep others waiting for some milliseconds");
     }
-    cores::keep_to(cores);
 }
 
 #[cfg(test)]
@@ -340,14 +384,29 @@ mod tests {
     }
 
     #[test]
-    fn models_are_prepared_at_the_lowest_priority() {
+    fn models_are_prepared_at_the_lowest_priority_once_something_is_served() {
         let (loader, _) = loader(|| {
             let nice = rustix::process::getpriority_process(None).unwrap();
             Err(format!("nice {nice}"))
         });
+        let usual = rustix::process::getpriority_process(None).unwrap();
+        let nice = || loader.load(load()).blocking_recv().unwrap().unwrap_err();
+        assert_eq!(nice(), format!("version 1: nice {usual}"));
+        loader.index(|index| index.ready("other", 1));
+        assert_eq!(nice(), format!("version 1: nice {usual}"));
+        loader.started();
+        assert_eq!(nice(), "version 1: nice 19");
+        loader.index(|index| index.unloading("other", 1));
+        assert_eq!(nice(), format!("version 1: nice {usual}"));
+    }
+
+    #[test]
+    fn what_the_server_need_not_load_any_more_is_not_prepared() {
+        let (loader, sink) = loader(|| Ok(loaded()));
+        loader.stop();
         let answer = loader.load(load()).blocking_recv().unwrap();
-        assert_eq!(answer, Err("version 1: nice 19".into()));
-        assert_ne!(rustix::process::getpriority_process(None), Ok(19));
+        assert_eq!(answer, Err(STOPPED.into()));
+        assert!(!*sink.0.lock());
     }
 
     #[test]

@@ -124,6 +124,13 @@ impl Index {
         self.state(model, version) == Some(State::Ready)
     }
 
+    /// Some version takes requests.
+    #[must_use]
+    pub fn any_ready(&self) -> bool {
+        let mut versions = self.models.values().flat_map(|model| model.versions.values());
+        versions.any(|version| version.state == State::Ready)
+    }
+
     /// The versions of a model that take requests.
     #[must_use]
     pub fn ready_versions(&self, model: &str) -> Vec<u64> {
