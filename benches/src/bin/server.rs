@@ -48,6 +48,8 @@ enum ReferenceServer {
     ReferenceHttp(PortsFile),
     #[command(hide = true)]
     ReferenceGrpc(PortsFile),
+    #[command(hide = true)]
+    ReferenceGrpcMessages(PortsFile),
 }
 
 #[derive(Debug, clap::Args)]
@@ -60,7 +62,12 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.reference {
         Some(ReferenceServer::ReferenceHttp(to)) => serve_http(&to.ports_file).map(|()| true),
-        Some(ReferenceServer::ReferenceGrpc(to)) => serve_grpc(&to.ports_file).map(|()| true),
+        Some(ReferenceServer::ReferenceGrpc(to)) => {
+            serve_grpc(&to.ports_file, false).map(|()| true)
+        }
+        Some(ReferenceServer::ReferenceGrpcMessages(to)) => {
+            serve_grpc(&to.ports_file, true).map(|()| true)
+        }
         None => measure(&cli),
     };
     match done {
@@ -140,7 +147,13 @@ fn cost_per_request(cli: &Cli) -> Result<(Table, Vec<(String, bool)>), Error> {
     traffic.inputs = vec![(cli.tiny.clone(), Metadata::of(&ours.http(), &cli.tiny)?.inputs)];
     let mut all = [
         Measured::new("punctual gRPC", ours, &traffic, Served::grpc),
-        Measured::new("tonic echo", Reference::Grpc.start(core)?, &traffic, Served::grpc),
+        Measured::new("tonic echo of bytes", Reference::Grpc.start(core)?, &traffic, Served::grpc),
+        Measured::new(
+            "tonic echo of messages",
+            Reference::GrpcMessages.start(core)?,
+            &traffic,
+            Served::grpc,
+        ),
         Measured::new("punctual HTTP", start()?, &traffic, Served::http),
         Measured::new("hyper echo", Reference::Http.start(core)?, &traffic, Served::http),
     ];
@@ -157,10 +170,11 @@ fn cost_per_request(cli: &Cli) -> Result<(Table, Vec<(String, bool)>), Error> {
         let cells = cells.map(|value| format!("{value:.1}"));
         table.push(std::iter::once(measured.name.to_owned()).chain(cells).collect());
     }
-    let [grpc, tonic, http, hyper] = all.each_ref().map(Measured::cpu_least_us);
+    let [grpc, tonic, messages, http, hyper] = all.each_ref().map(Measured::cpu_least_us);
     let bars = vec![
         verdict("gRPC CPU us per request", grpc, Bar::AtMost(45.0)),
-        verdict("gRPC CPU, of a tonic echo's", grpc / tonic, Bar::AtMost(1.6)),
+        verdict("gRPC CPU, of a tonic echo's of bytes", grpc / tonic, Bar::AtMost(1.6)),
+        (format!("gRPC CPU, of a tonic echo's of messages: {:.3} (no bar)", grpc / messages), true),
         verdict("HTTP CPU us per request", http, Bar::AtMost(32.0)),
         verdict("HTTP CPU, of a hyper echo's", http / hyper, Bar::AtMost(1.7)),
     ];

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use super::Limits;
 use super::answer::Body;
+use crate::gather::gathered;
 
 /// The start of the HTTP/2 preface; no method of HTTP/1 is called `PRI`.
 const PREFACE: [u8; 4] = *b"PRI ";
@@ -109,7 +110,7 @@ where
             .max_concurrent_streams(STREAMS_MAX)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-        drive(builder.serve_connection(io, answer), stop).await
+        gathered(drive(builder.serve_connection(io, answer), stop)).await
     } else {
         let mut builder = http1::Builder::new();
         builder
