@@ -39,6 +39,10 @@ const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
     connection: close\r\ncontent-length: 41\r\n\r\n{\"error\":\"too many connections are open\"}";
 
+/// A timer that ends so soon is always set. Where it is not, each request sets the earliest one of all, that of the wait
+/// for its successor, and tokio then wakes itself by a system call.
+const TIMER_EVERY: Duration = Duration::from_secs(1);
+
 /// How long the accept loop waits to write that.
 const FULL_TIMEOUT: Duration = Duration::from_millis(10);
 
@@ -58,8 +62,10 @@ pub(super) async fn accept<S>(
     let mut shutdown = pin!(shutdown);
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
+    let mut timer = tokio::time::interval(TIMER_EVERY);
     loop {
         let accepted = tokio::select! {
+            _ = timer.tick() => continue,
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
             () = &mut shutdown => break,
