@@ -95,7 +95,9 @@ mod tests {
             let mut sent = sent.lock();
             sent.polls += 1;
             sent.waker = Some(cx.waker().clone());
-            drop(begun.take().map(|begun| begun.send(())));
+            if let Some(begun) = begun.take() {
+                begun.send(()).unwrap();
+            }
             if sent.answers == CALLS { Poll::Ready(()) } else { Poll::Pending }
         })));
         let calls = Arc::clone(&connection);

@@ -48,12 +48,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum ReferenceServer {
-    #[command(hide = true)]
-    ReferenceHttp(PortsFile),
-    #[command(hide = true)]
-    ReferenceGrpc(PortsFile),
-    #[command(hide = true)]
-    ReferenceGrpcMessages(PortsFile),
+    #[command(name = "reference-http", hide = true)]
+    Http(PortsFile),
+    #[command(name = "reference-grpc", hide = true)]
+    Grpc(PortsFile),
+    #[command(name = "reference-grpc-messages", hide = true)]
+    GrpcMessages(PortsFile),
 }
 
 #[derive(Debug, clap::Args)]
@@ -65,13 +65,9 @@ struct PortsFile {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.reference {
-        Some(ReferenceServer::ReferenceHttp(to)) => serve_http(&to.ports_file).map(|()| true),
-        Some(ReferenceServer::ReferenceGrpc(to)) => {
-            serve_grpc(&to.ports_file, false).map(|()| true)
-        }
-        Some(ReferenceServer::ReferenceGrpcMessages(to)) => {
-            serve_grpc(&to.ports_file, true).map(|()| true)
-        }
+        Some(ReferenceServer::Http(to)) => serve_http(&to.ports_file).map(|()| true),
+        Some(ReferenceServer::Grpc(to)) => serve_grpc(&to.ports_file, false).map(|()| true),
+        Some(ReferenceServer::GrpcMessages(to)) => serve_grpc(&to.ports_file, true).map(|()| true),
         None => measure(&cli),
     };
     match done {
