@@ -1,4 +1,5 @@
-//! The least that a server can do: bare hyper and tonic servers that send back the bytes they got.
+//! The least that a server can do: bare hyper and tonic servers that send back the bytes they got, and a tonic server
+//! that sends back the tensors it got, through the protocol's generated messages.
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -10,22 +11,28 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use server::grpc::inference::model_infer_request::InferInputTensor;
+use server::grpc::inference::model_infer_response::InferOutputTensor;
+use server::grpc::inference::{ModelInferRequest, ModelInferResponse};
 use tokio::net::TcpListener;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::{BoxFuture, Service};
 use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic_prost::ProstCodec;
 
 use crate::{Error, Served};
 
-/// Which of the two reference servers.
+/// Which of the reference servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reference {
     /// hyper's HTTP/1.1.
     Http,
-    /// tonic's gRPC.
+    /// tonic's gRPC, with messages that are bytes.
     Grpc,
+    /// tonic's gRPC, with the generated messages of the protocol.
+    GrpcMessages,
 }
 
 impl Reference {
@@ -39,6 +46,7 @@ impl Reference {
         command.arg(match self {
             Self::Http => "reference-http",
             Self::Grpc => "reference-grpc",
+            Self::GrpcMessages => "reference-grpc-messages",
         });
         Served::start(command, core)
     }
@@ -67,16 +75,17 @@ async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper
     Ok(Response::new(Full::new(body)))
 }
 
-/// Serves gRPC on this thread until the process is ended; writes its port to that file.
+/// Serves gRPC on this thread until the process is ended; writes its port to that file. Messages are bytes, or those of
+/// the protocol.
 ///
 /// # Errors
 /// No port, or no file.
-pub fn serve_grpc(ports_file: &Path) -> Result<(), Error> {
+pub fn serve_grpc(ports_file: &Path, messages: bool) -> Result<(), Error> {
     runtime()?.block_on(async {
         let listener = listen(ports_file).await?;
         let incoming =
             tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
-        let server = tonic::transport::Server::builder().add_service(Echo);
+        let server = tonic::transport::Server::builder().add_service(Echo { messages });
         let ended = server.serve_with_incoming(incoming).await;
         ended.map_err(|error| Error::Server(error.to_string()))
     })
@@ -96,9 +105,11 @@ async fn listen(ports_file: &Path) -> Result<TcpListener, Error> {
     Ok(listener)
 }
 
-/// The inference service with one method, whatever its name, whose messages are bytes.
+/// The inference service with one method, whatever its name.
 #[derive(Clone, Copy, Debug)]
-struct Echo;
+struct Echo {
+    messages: bool,
+}
 
 impl NamedService for Echo {
     const NAME: &'static str = "inference.GRPCInferenceService";
@@ -117,7 +128,13 @@ impl Service<Request<Body>> for Echo {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        Box::pin(async move { Ok(Grpc::new(Raw).unary(Echo, request).await) })
+        let echo = *self;
+        if self.messages {
+            let codec = ProstCodec::<ModelInferResponse, ModelInferRequest>::default();
+            Box::pin(async move { Ok(Grpc::new(codec).unary(echo, request).await) })
+        } else {
+            Box::pin(async move { Ok(Grpc::new(Raw).unary(echo, request).await) })
+        }
     }
 }
 
@@ -127,6 +144,29 @@ impl UnaryService<Bytes> for Echo {
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
         std::future::ready(Ok(tonic::Response::new(request.into_inner())))
+    }
+}
+
+impl UnaryService<ModelInferRequest> for Echo {
+    type Response = ModelInferResponse;
+    type Future = std::future::Ready<Result<tonic::Response<ModelInferResponse>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<ModelInferRequest>) -> Self::Future {
+        let request = request.into_inner();
+        let output = |input: InferInputTensor| InferOutputTensor {
+            name: input.name,
+            datatype: input.datatype,
+            shape: input.shape,
+            ..InferOutputTensor::default()
+        };
+        std::future::ready(Ok(tonic::Response::new(ModelInferResponse {
+            model_name: request.model_name,
+            model_version: request.model_version,
+            id: request.id,
+            outputs: request.inputs.into_iter().map(output).collect(),
+            raw_output_contents: request.raw_input_contents,
+            ..ModelInferResponse::default()
+        })))
     }
 }
 

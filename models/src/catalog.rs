@@ -13,9 +13,9 @@ use crate::{
     BatchingMode, DataType, Dim, ModelConfig, ModelSettings, PadRule, Signature, Slo, TensorSpec,
 };
 
-/// Rows of a request, and of a batch before it is measured, where nobody says: a power of two at which every model of
-/// the example repository has stopped gaining.
-pub const ROWS_MAX: u32 = 32;
+/// Rows of a request, and of a batch before it is measured, where nobody says: a power of two. The Gemm-bound example still
+/// does a quarter more rows a second by 64 than by 32; measuring one more size costs no time, as sizes share a budget.
+pub const ROWS_MAX: u32 = 64;
 
 /// Waiting requests of a model where nobody says.
 pub const QUEUE_MAX: usize = 1000;

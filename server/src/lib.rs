@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod cores;
 pub mod driver;
+pub mod gather;
 pub mod grpc;
 pub mod http;
 pub mod infer;

@@ -125,9 +125,11 @@ where
     W: for<'w> fmt::MakeWriter<'w> + Send + Sync + 'static,
 {
     let lines = fmt::layer().with_ansi(false).with_writer(writer);
+    // The rule comes last: a layer that stands directly on the registry is taken for one that may filter for itself
+    // alone, and its "never" becomes a question at each of the hundred places that a request passes in h2.
     match format {
-        LogFormat::Text => Box::new(rule.and_then(lines)),
-        LogFormat::Json => Box::new(rule.and_then(lines.json())),
+        LogFormat::Text => Box::new(lines.and_then(rule)),
+        LogFormat::Json => Box::new(lines.json().and_then(rule)),
     }
 }
 
@@ -249,6 +251,20 @@ mod tests {
         });
         assert_eq!(messages(&first), ["an error", "a warning", "a note"]);
         assert_eq!(messages(&second), ["a warning", "a detail"]);
+    }
+
+    #[test]
+    fn what_is_not_logged_is_ruled_out_once_and_not_asked_for_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (subscriber, logging) = Logging::new(settings(&folder.path().join("log"))).unwrap();
+        assert_eq!(subscriber.max_level_hint(), Some(LevelFilter::INFO));
+        tracing::subscriber::with_default(subscriber, || {
+            let library = tracing::info_span!(target: "h2", "a library's span");
+            assert!(library.metadata().is_none(), "it may be enabled");
+            let verbose = LogSettings { log_verbose_level: 2, ..logging.settings() };
+            logging.set(verbose).unwrap();
+            assert_eq!(LevelFilter::current(), LevelFilter::TRACE);
+        });
     }
 
     #[test]

@@ -1,12 +1,16 @@
-//! Every number that an operator sees: counted once in [`ModelMetrics`], named once in [`ALL`].
+//! Every number that an operator sees: counted once in [`ModelMetrics`], described once in [`ALL`].
 //!
-//! Recording is a few relaxed atomic additions in fixed memory: no look-up, no lock, no allocation, and nothing grows
-//! while nobody scrapes (docs/decisions/0013-own-metrics-registry.md). Names, units and views are made at the scrape.
+//! Numbers are registered and recorded through the `metrics` crate and kept by a recorder of ours: a request costs a few
+//! atomic additions in fixed memory, by handles that its model holds. There is no look-up, no lock, no allocation, and
+//! nothing grows while nobody scrapes (docs/decisions/0013-own-metrics-registry.md). Views are made at the scrape.
 
 mod histogram;
 mod model;
+mod name;
 mod process;
+mod reading;
 mod samples;
+mod store;
 mod table;
 
 use std::collections::BTreeMap;
@@ -15,17 +19,20 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub use model::ModelMetrics;
-pub(crate) use model::{BatchCount, Phase};
+pub(crate) use model::Phase;
+pub(crate) use reading::BatchCount;
 pub use table::{ALL, Kind, Metric, Unit};
 
-use crate::statistics::ModelStatistics;
 use process::{CpuTimes, Process};
-use samples::Samples;
+use samples::{Samples, label};
+use store::Store;
 use table::Source;
 
 /// The metrics of all served models, and of the machine.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Metrics {
+    /// What each metric is; the numbers of a model are in its own store.
+    described: Store,
     models: Mutex<BTreeMap<Key, Arc<ModelMetrics>>>,
     /// The processor's times at the scrape before.
     cpu_before: Mutex<CpuTimes>,
@@ -37,7 +44,9 @@ impl Metrics {
     /// Makes a registry without models.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self::default())
+        let described = Store::default();
+        ALL.iter().for_each(|metric| metric.describe(&described));
+        Arc::new(Self { described, models: Mutex::default(), cpu_before: Mutex::default() })
     }
 
     /// The counters of a model version, made at the first call; to be kept by whoever serves it.
@@ -54,14 +63,15 @@ impl Metrics {
         self.models.lock().remove(&(name.to_owned(), version.to_owned()));
     }
 
-    /// The statistics of the versions of one model, or of all; in order of name and version.
+    /// The versions of one model, or of all; in order of name and version.
     #[must_use]
-    pub fn statistics(&self, name: Option<&str>, version: Option<&str>) -> Vec<ModelStatistics> {
-        let wanted = |model: &&Arc<ModelMetrics>| {
+    pub fn of(&self, name: Option<&str>, version: Option<&str>) -> Vec<Arc<ModelMetrics>> {
+        let mut models = self.served();
+        models.retain(|model| {
             name.is_none_or(|name| name == model.name())
                 && version.is_none_or(|version| version == model.version())
-        };
-        self.served().iter().filter(wanted).map(|model| ModelStatistics::of(model)).collect()
+        });
+        models
     }
 
     /// The whole table in Prometheus' text format 0.0.4.
@@ -70,12 +80,17 @@ impl Metrics {
         let models = self.served();
         let process = Process::read(models.len(), &mut self.cpu_before.lock());
         let mut text = String::new();
+        let labels = |model: &Arc<ModelMetrics>| {
+            format!("{},{}", label("model", model.name()), label("version", model.version()))
+        };
+        let labelled: Vec<_> = models.iter().map(|model| (labels(model), model)).collect();
         for metric in &ALL {
-            let mut samples = Samples::of(metric, &mut text);
+            let help = self.described.help(metric.name);
+            let mut samples = Samples::of(metric, &help, &mut text);
             match metric.source {
                 Source::Model(read) => {
-                    for model in &models {
-                        samples.label_all(model.labels());
+                    for (labels, model) in &labelled {
+                        samples.label_all(labels);
                         read(model, &mut samples);
                     }
                 }

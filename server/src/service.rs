@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use batcher::PolicySettings;
+use batcher::{Instant, PolicySettings};
 use models::VariantId;
 use parking_lot::{Mutex, RwLock};
 use prost_reflect::DynamicMessage;
@@ -30,7 +30,7 @@ pub use crate::statistics::{
     BatchStatistics, InferenceStatistics, MemoryUsage, ModelStatistics, StatisticDuration,
 };
 use crate::status::Failure;
-use crate::{answer, served};
+use crate::{answer, served, statistics};
 
 /// The protocol extensions that work.
 const EXTENSIONS: [&str; 8] = [
@@ -44,8 +44,8 @@ const EXTENSIONS: [&str; 8] = [
     "logging",
 ];
 
-/// The metrics of each variant, by its number.
-type MetricsTable = RwLock<Vec<Option<Arc<ModelMetrics>>>>;
+/// The metrics of each variant that is not yet unloaded.
+type MetricsTable = RwLock<BTreeMap<VariantId, Arc<ModelMetrics>>>;
 
 /// Called when a withdrawn version has answered all that it accepted.
 pub type Gone = Box<dyn FnOnce() + Send>;
@@ -91,7 +91,7 @@ impl Service {
                              rows,
                              timing: &gpu::Timing,
                              prediction: Option<router::Prediction>| {
-            if let Some(Some(metrics)) = table.read().get(variant.index()) {
+            if let Some(metrics) = table.read().get(&variant) {
                 metrics.batch_ran(rows, timing);
                 if let Some(prediction) = prediction {
                     metrics.prediction(prediction.ratio, prediction.error);
@@ -99,9 +99,11 @@ impl Service {
             }
         };
         let leaving: Arc<Mutex<BTreeMap<VariantId, Gone>>> = Arc::default();
-        let left = Arc::clone(&leaving);
+        let (left, table) = (Arc::clone(&leaving), Arc::clone(&variants));
         let on_unloaded = move |variant: VariantId| {
             tracing::debug!(variant = variant.0, "unloaded");
+            // A batch that ends only now had lost all its clients: it is counted nowhere.
+            table.write().remove(&variant);
             let gone = left.lock().remove(&variant);
             if let Some(gone) = gone {
                 gone();
@@ -160,12 +162,7 @@ impl Service {
         } = loaded;
         let metrics = self.metrics.model(&description.name, &version.to_string());
         metrics.profiled(&profile);
-        let mut variants = self.variants.write();
-        // Versions that are loaded at the same time come here in any order.
-        let known = variants.len().max(variant.index() + 1);
-        variants.resize(known, None);
-        variants[variant.index()] = Some(Arc::clone(&metrics));
-        drop(variants);
+        self.variants.write().insert(variant, Arc::clone(&metrics));
         let settings = PolicySettings {
             batch_max,
             preferred: description.preferred.clone(),
@@ -209,18 +206,19 @@ impl Service {
         let checked = check(request, &served)?;
         let (deadline, rows) = (checked.inference.deadline, checked.inference.part.rows);
         served.metrics.arrived(rows);
-        let mut account = Account { metrics: &served.metrics, ended: false };
+        let mut account =
+            Account { metrics: &served.metrics, clock: self.clock, arrived, ended: false };
         let outcome = self.driver.submit(checked.inference).outcome().await;
         account.ended = true;
         let answered = match outcome {
             Outcome::Answered(answered) => answered,
             Outcome::Refused(rejection) => {
-                served.metrics.refused(&rejection);
+                served.metrics.refused(&rejection, account.elapsed());
                 tracing::trace!(model = served.model, id, reason = rejection.name(), "refused");
                 return Err(Failure::Refused(refusal::explain(rejection, deadline, &id)));
             }
             Outcome::Failed(error) => {
-                served.metrics.failed(rows);
+                served.metrics.failed(rows, account.elapsed());
                 tracing::trace!(model = served.model, id, %error, "failed");
                 let (model, version) = (&served.model, served.version);
                 return Err(Failure::Internal(format!(
@@ -230,12 +228,12 @@ impl Service {
         };
         let outputs = answer::outputs(&answered, checked.outputs, &checked.cuts, &served);
         let timing = answered.request_timing();
-        let total = self.clock.now().since(arrived);
+        let total = account.elapsed();
         self.driver.note_way(total.saturating_sub(answered.queue + answered.timing.total()));
         let in_time = deadline.map(|deadline| total <= deadline);
         match &outputs {
             Ok(_) => served.metrics.answered(&timing, total, in_time, rows),
-            Err(_) => served.metrics.failed(rows),
+            Err(_) => served.metrics.failed(rows, total),
         }
         tracing::trace!(
             model = served.model,
@@ -359,7 +357,7 @@ impl Service {
         model: Option<&str>,
         version: Option<&str>,
     ) -> Result<Vec<ModelStatistics>, Failure> {
-        let statistics = self.metrics.statistics(model, version);
+        let statistics = statistics::read(&self.metrics, model, version);
         match model {
             Some(model) if statistics.is_empty() => {
                 Err(Failure::Invalid(format!("requested model '{model}' is not available")))
@@ -468,13 +466,21 @@ impl Service {
 /// Counts a request whose client left before its end.
 struct Account<'a> {
     metrics: &'a ModelMetrics,
+    clock: Clock,
+    arrived: Instant,
     ended: bool,
+}
+
+impl Account<'_> {
+    fn elapsed(&self) -> Duration {
+        self.clock.now().since(self.arrived)
+    }
 }
 
 impl Drop for Account<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.metrics.cancelled();
+            self.metrics.cancelled(self.elapsed());
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use crate::metrics::{BatchCount, ModelMetrics, Phase};
+use crate::metrics::{BatchCount, Metrics, ModelMetrics, Phase};
 
 /// The answer to a statistics request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -52,7 +52,7 @@ pub struct StatisticDuration {
 pub struct InferenceStatistics {
     /// Answered requests, from arrival to answer.
     pub success: StatisticDuration,
-    /// Requests refused, failed or cancelled; their time is not summed.
+    /// Requests refused, failed or cancelled, from arrival to that end.
     pub fail: StatisticDuration,
     /// Before the batch began.
     pub queue: StatisticDuration,
@@ -97,14 +97,19 @@ pub struct MemoryUsage {
     pub byte_size: u64,
 }
 
+/// The statistics of the versions of one model, or of all; in order of name and version.
+#[must_use]
+pub fn read(metrics: &Metrics, name: Option<&str>, version: Option<&str>) -> Vec<ModelStatistics> {
+    metrics.of(name, version).iter().map(|model| ModelStatistics::of(model)).collect()
+}
+
 impl ModelStatistics {
     /// Reads a model's counters.
     #[must_use]
     pub fn of(model: &ModelMetrics) -> Self {
         let answered = model.answered_requests();
-        let duration =
-            |phase| StatisticDuration { count: answered, ns: model.phase(phase).nanos() };
-        let batch_stats: Vec<_> = model.batches().map(BatchStatistics::of).collect();
+        let duration = |phase| StatisticDuration { count: answered, ns: model.phase_nanos(phase) };
+        let batch_stats: Vec<_> = model.batches().into_iter().map(BatchStatistics::of).collect();
         Self {
             name: model.name().to_owned(),
             version: model.version().to_owned(),
@@ -113,7 +118,7 @@ impl ModelStatistics {
             execution_count: batch_stats.iter().map(|batch| batch.compute_infer.count).sum(),
             inference_stats: InferenceStatistics {
                 success: duration(Phase::Total),
-                fail: StatisticDuration { count: model.lost_requests(), ns: 0 },
+                fail: StatisticDuration { count: model.lost_requests(), ns: model.lost_nanos() },
                 queue: duration(Phase::Queue),
                 compute_input: duration(Phase::Input),
                 compute_infer: duration(Phase::Infer),
@@ -149,7 +154,6 @@ mod tests {
 
     use super::*;
     use crate::infer::RequestTiming;
-    use crate::metrics::Metrics;
 
     const US: Duration = Duration::from_micros(1);
 
@@ -165,14 +169,14 @@ mod tests {
         }
         model.batch_ran(3, &Timing { input: 2 * US, infer: 40 * US, output: US });
         model.arrived(1);
-        model.refused(&Rejection::QueueFull);
-        let mut report = StatisticsReport { model_stats: metrics.statistics(Some("digits"), None) };
+        model.refused(&Rejection::QueueFull, 7 * US);
+        let mut report = StatisticsReport { model_stats: read(&metrics, Some("digits"), None) };
         assert!(report.model_stats[0].last_inference > 1_500_000_000_000);
         report.model_stats[0].last_inference = 7;
         let expected = serde_json::json!({"model_stats": [{
             "name": "digits", "version": "2", "last_inference": 7, "inference_count": 3, "execution_count": 1,
             "inference_stats": {
-                "success": {"count": 2, "ns": 94_000}, "fail": {"count": 1, "ns": 0},
+                "success": {"count": 2, "ns": 94_000}, "fail": {"count": 1, "ns": 7_000},
                 "queue": {"count": 2, "ns": 8_000}, "compute_input": {"count": 2, "ns": 4_000},
                 "compute_infer": {"count": 2, "ns": 80_000}, "compute_output": {"count": 2, "ns": 2_000},
                 "cache_hit": {"count": 0, "ns": 0}, "cache_miss": {"count": 0, "ns": 0}
@@ -194,7 +198,7 @@ mod tests {
             drop(metrics.model(name, version));
         }
         let of = |name, version| {
-            let all = metrics.statistics(name, version).into_iter();
+            let all = read(&metrics, name, version).into_iter();
             all.map(|model| model.name + &model.version).collect::<Vec<_>>()
         };
         assert_eq!(of(None, None), ["a1", "a2", "b1"]);

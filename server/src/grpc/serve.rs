@@ -25,6 +25,7 @@ use super::front::Front;
 use super::health::ServiceHealth;
 use super::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use super::{Infer, refusal};
+use crate::gather::gathered;
 use crate::service::Service;
 
 /// Most connections; more wait in the listener's backlog.
@@ -134,7 +135,8 @@ async fn connection<I: Infer>(
         .max_header_list_size(METADATA_MAX)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT);
-    if let Err(error) = watcher.watch(http.serve_connection(TokioIo::new(stream), calls)).await {
+    let connection = http.serve_connection(TokioIo::new(stream), calls);
+    if let Err(error) = gathered(watcher.watch(connection)).await {
         tracing::debug!(%error, "a gRPC connection ended with an error");
     }
 }

@@ -10,7 +10,7 @@ use hyper::HeaderMap;
 use hyper::body::Body;
 use hyper::header::EXPECT;
 
-use super::coding::Coding;
+use super::coding::{self, Coding};
 use crate::status::Failure;
 
 /// From here on decompressing or parsing a body takes longer than a hop to another thread would.
@@ -102,7 +102,7 @@ where
         if !headers.contains_key(EXPECT) {
             discard(body).await;
         }
-        return Err(too_large(limits.bytes_max));
+        return Err(coding::too_large(limits.bytes_max));
     }
     let bytes =
         match tokio::time::timeout(limits.timeout, collect(body, limits.bytes_max, &mut claim))
@@ -137,7 +137,7 @@ where
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + joined.len() + data.len() > bytes_max {
             discard(body).await;
-            return Err(too_large(bytes_max));
+            return Err(coding::too_large(bytes_max));
         }
         claim.grow(data.len())?;
         if first.is_empty() && joined.is_empty() {
@@ -168,12 +168,6 @@ pub(super) async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B) {
     };
     // Past either limit the connection is closed, which is all that is left to do.
     let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
-}
-
-pub(super) fn too_large(bytes_max: usize) -> Failure {
-    Failure::TooLarge(format!(
-        "the request body is larger than the {bytes_max} bytes that --http-max-input-size allows"
-    ))
 }
 
 /// Runs `work` on a body of so many bytes where it does not hold up other connections.

@@ -91,7 +91,7 @@ impl Coding {
             ))
         })?;
         if plain.len() > bytes_max {
-            return Err(super::body::too_large(bytes_max));
+            return Err(too_large(bytes_max));
         }
         Ok(plain.into())
     }
@@ -134,6 +134,13 @@ fn quality(entry: &str) -> (&str, u16) {
     )]
     let thousandths = (quality * 1000.0) as u16;
     (name, thousandths)
+}
+
+/// Of a body that is, or becomes, larger than a flag allows.
+pub(super) fn too_large(bytes_max: usize) -> Failure {
+    Failure::TooLarge(format!(
+        "the request body is larger than the {bytes_max} bytes that --http-max-input-size allows"
+    ))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use super::Limits;
 use super::answer::Body;
+use crate::gather::gathered;
 
 /// The start of the HTTP/2 preface; no method of HTTP/1 is called `PRI`.
 const PREFACE: [u8; 4] = *b"PRI ";
@@ -37,6 +38,10 @@ const STREAMS_MAX: u32 = 1024;
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
     connection: close\r\ncontent-length: 41\r\n\r\n{\"error\":\"too many connections are open\"}";
+
+/// A timer that ends so soon is always set. Where it is not, each request sets the earliest one of all, that of the wait
+/// for its successor, and tokio then wakes itself by a system call.
+const TIMER_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the accept loop waits to write that.
 const FULL_TIMEOUT: Duration = Duration::from_millis(10);
@@ -57,8 +62,10 @@ pub(super) async fn accept<S>(
     let mut shutdown = pin!(shutdown);
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
+    let mut timer = tokio::time::interval(TIMER_EVERY);
     loop {
         let accepted = tokio::select! {
+            _ = timer.tick() => continue,
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
             () = &mut shutdown => break,
@@ -109,7 +116,7 @@ where
             .max_concurrent_streams(STREAMS_MAX)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-        drive(builder.serve_connection(io, answer), stop).await
+        gathered(drive(builder.serve_connection(io, answer), stop)).await
     } else {
         let mut builder = http1::Builder::new();
         builder

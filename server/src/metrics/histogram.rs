@@ -1,7 +1,9 @@
-//! Counters that many threads add to: plain, and durations in fixed buckets.
+//! Durations in fixed buckets that many threads add to.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+use metrics::HistogramFn;
 
 /// Upper bounds in microseconds, 1-2-5 from the overhead of a tiny model to a client's patience. They hold the bounds
 /// of Triton's `nv_inference_first_response_histogram_ms`, so that one histogram gives both views.
@@ -20,53 +22,48 @@ const BOUNDS_NANOS: [u64; BOUNDS_US.len()] = {
     nanos
 };
 
-/// A number that only rises. Each counter is exact; two of them read together may be one request apart.
+/// How many durations fell below each of [`BOUNDS_US`], and their sum. Each number is exact; two of them read together
+/// may be one request apart.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn add(&self, by: u64) {
-        self.0.fetch_add(by, Relaxed);
-    }
-
-    pub(crate) fn value(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
+pub(super) struct DurationHistogram {
+    /// One more than there are bounds: the last holds what is above all of them.
+    buckets: [AtomicU64; BOUNDS_US.len() + 1],
+    nanos: AtomicU64,
 }
 
-/// How many durations fell below each of [`BOUNDS_US`], and their sum.
-#[derive(Debug, Default)]
-pub(crate) struct DurationHistogram {
-    /// One more than there are bounds: the last holds what is above all of them.
-    buckets: [Counter; BOUNDS_US.len() + 1],
-    nanos: Counter,
+impl HistogramFn for DurationHistogram {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "such numbers become the nearest"
+    )]
+    fn record(&self, seconds: f64) {
+        // Exact below 52 days; negative and unknown numbers are zero.
+        let nanos = (seconds * 1e9).round() as u64;
+        self.buckets[BOUNDS_NANOS.partition_point(|&bound| bound < nanos)].fetch_add(1, Relaxed);
+        self.nanos.fetch_add(nanos, Relaxed);
+    }
 }
 
 impl DurationHistogram {
-    pub(crate) fn record(&self, duration: Duration) {
-        let nanos = nanos(duration);
-        self.buckets[BOUNDS_NANOS.partition_point(|&bound| bound < nanos)].add(1);
-        self.nanos.add(nanos);
-    }
-
     /// The sum of all durations.
-    pub(crate) fn nanos(&self) -> u64 {
-        self.nanos.value()
+    pub(super) fn nanos(&self) -> u64 {
+        self.nanos.load(Relaxed)
     }
 
     /// How many were at most that long, by rising bound in microseconds, and how many there were in all.
     pub(super) fn cumulative(&self) -> ([(u64, u64); BOUNDS_US.len()], u64) {
         let mut below = 0;
         let bounds = std::array::from_fn(|index| {
-            below += self.buckets[index].value();
+            below += self.buckets[index].load(Relaxed);
             (BOUNDS_US[index], below)
         });
-        (bounds, below + self.buckets[BOUNDS_US.len()].value())
+        (bounds, below + self.buckets[BOUNDS_US.len()].load(Relaxed))
     }
 }
 
 /// 584 years fit.
-pub(crate) fn nanos(duration: Duration) -> u64 {
+pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -78,7 +75,7 @@ mod tests {
     fn a_duration_counts_in_every_bucket_whose_bound_it_does_not_exceed() {
         let histogram = DurationHistogram::default();
         for micros in [0, 10, 11, 500_000, 20_000_000] {
-            histogram.record(Duration::from_micros(micros));
+            histogram.record(Duration::from_micros(micros).as_secs_f64());
         }
         let (bounds, count) = histogram.cumulative();
         assert_eq!((bounds[0], bounds[1]), ((10, 2), (20, 3)));

@@ -1,16 +1,18 @@
 //! What is counted of one model version. Held by whoever serves it, so that nothing is looked up for a request.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use gpu::Timing;
+use metrics::{Counter, Gauge, Histogram};
 use models::LatencyProfile;
 use parking_lot::Mutex;
 use router::Rejection;
 
-use super::histogram::{Counter, DurationHistogram, nanos};
-use super::samples::label;
+use super::histogram::nanos;
+use super::name;
+use super::store::{Registrar, Store};
 use crate::clock;
 use crate::infer::RequestTiming;
 
@@ -21,30 +23,33 @@ const CHUNK: usize = 64;
 
 /// The counters of one model version. Every request that arrived ends in exactly one of [`Self::answered`],
 /// [`Self::refused`], [`Self::failed`] and [`Self::cancelled`].
+///
+/// Each field is a handle that was registered under a name; numbers are read back from the store.
 #[derive(Debug)]
 pub struct ModelMetrics {
     name: String,
     version: String,
-    /// `model="..",version=".."`, escaped.
-    labels: String,
-    pub(super) arrived: Counter,
-    pub(super) arrived_rows: Counter,
+    pub(super) store: Arc<Store>,
+    arrived: Counter,
+    arrived_rows: Counter,
     /// In the order of [`Deadline`].
     answered: [Counter; 3],
-    pub(super) answered_rows: Counter,
+    answered_rows: Counter,
     /// In the order of [`Phase`].
-    phases: [DurationHistogram; 5],
+    phases: [Histogram; 5],
     /// By [`Rejection::index`].
     refused: [Counter; Rejection::ALL.len()],
-    pub(super) failed: Counter,
-    pub(super) failed_rows: Counter,
-    pub(super) cancelled: Counter,
-    waiting: AtomicU64,
-    prediction_ratio: AtomicU64,
-    prediction_error: AtomicU64,
-    batches: [OnceLock<Box<[BatchCounters; CHUNK]>>; ROWS_MAX / CHUNK],
-    last_batch_millis: AtomicU64,
-    profile: Mutex<Option<LatencyProfile>>,
+    failed: Counter,
+    failed_rows: Counter,
+    cancelled: Counter,
+    lost_nanos: Counter,
+    waiting: Gauge,
+    prediction_ratio: Gauge,
+    prediction_error: Gauge,
+    batches: [OnceLock<Box<[OnceLock<BatchCounters>; CHUNK]>>; ROWS_MAX / CHUNK],
+    pub(super) last_batch_millis: AtomicU64,
+    /// Those of the profile in force.
+    profile: Mutex<Vec<Gauge>>,
 }
 
 /// What a request's time went to.
@@ -92,60 +97,67 @@ impl Deadline {
     }
 }
 
-#[derive(Debug, Default)]
+/// Handles of the batches of one size, registered when the first of them has run.
+#[derive(Debug)]
 struct BatchCounters {
     count: Counter,
+    /// Nanoseconds of gathering, running and taking out.
     input: Counter,
     infer: Counter,
     output: Counter,
 }
 
-/// The batches of one size that ran.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BatchCount {
-    pub(crate) rows: u64,
-    pub(crate) count: u64,
-    pub(crate) input_nanos: u64,
-    pub(crate) infer_nanos: u64,
-    pub(crate) output_nanos: u64,
-}
-
-impl BatchCount {
-    /// The time that executors were taken.
-    pub(crate) fn nanos(&self) -> u64 {
-        self.input_nanos + self.infer_nanos + self.output_nanos
+impl BatchCounters {
+    fn register(to: Registrar<'_>, rows: usize) -> Self {
+        let rows = rows.to_string();
+        let nanos = |phase: Phase| {
+            to.counter(name::BATCH_SECONDS, &[("phase", phase.name()), ("rows", &rows)])
+        };
+        Self {
+            count: to.counter(name::BATCHES, &[("rows", &rows)]),
+            input: nanos(Phase::Input),
+            infer: nanos(Phase::Infer),
+            output: nanos(Phase::Output),
+        }
     }
 }
 
 impl ModelMetrics {
     pub(super) fn new(name: &str, version: &str) -> Self {
-        let unknown = f64::NAN.to_bits();
+        let store = Arc::new(Store::default());
+        let to = Registrar(&store);
+        let refused =
+            |rejection: &Rejection| to.counter(name::REFUSALS, &[("reason", rejection.name())]);
+        let waiting = to.gauge(name::QUEUE, &[]);
+        waiting.set(0);
         Self {
             name: name.to_owned(),
             version: version.to_owned(),
-            labels: format!("{},{}", label("model", name), label("version", version)),
-            arrived: Counter::default(),
-            arrived_rows: Counter::default(),
-            answered: Default::default(),
-            answered_rows: Counter::default(),
-            phases: Default::default(),
-            refused: Default::default(),
-            failed: Counter::default(),
-            failed_rows: Counter::default(),
-            cancelled: Counter::default(),
-            waiting: AtomicU64::new(0),
-            prediction_ratio: AtomicU64::new(unknown),
-            prediction_error: AtomicU64::new(unknown),
+            arrived: to.counter(name::REQUESTS, &[]),
+            arrived_rows: to.counter(name::REQUEST_ROWS, &[]),
+            answered: Deadline::ALL
+                .map(|deadline| to.counter(name::ANSWERS, &[("deadline", deadline.name())])),
+            answered_rows: to.counter(name::ANSWER_ROWS, &[]),
+            phases: Phase::ALL.map(|phase| to.histogram(name::LATENCY, &[("phase", phase.name())])),
+            refused: std::array::from_fn(|index| refused(&Rejection::ALL[index])),
+            failed: to.counter(name::FAILURES, &[]),
+            failed_rows: to.counter(name::FAILURE_ROWS, &[]),
+            cancelled: to.counter(name::CANCELLATIONS, &[]),
+            lost_nanos: to.counter(name::LOST_SECONDS, &[]),
+            waiting,
+            prediction_ratio: to.gauge(name::PREDICTION, &[]),
+            prediction_error: to.gauge(name::PREDICTION_ERROR, &[]),
             batches: std::array::from_fn(|_| OnceLock::new()),
             last_batch_millis: AtomicU64::new(0),
-            profile: Mutex::new(None),
+            profile: Mutex::default(),
+            store,
         }
     }
 
     /// A request of this model was offered to the scheduler.
     pub fn arrived(&self, rows: u32) {
-        self.arrived.add(1);
-        self.arrived_rows.add(rows.into());
+        self.arrived.increment(1);
+        self.arrived_rows.increment(rows.into());
     }
 
     /// A request got its answer, `total` after its arrival; `in_time` is `None` where it had no deadline.
@@ -161,63 +173,78 @@ impl ModelMetrics {
             Some(false) => Deadline::Missed,
             None => Deadline::None,
         };
-        self.answered[deadline as usize].add(1);
-        self.answered_rows.add(rows.into());
-        self.phase(Phase::Queue).record(timing.queue);
-        self.phase(Phase::Input).record(timing.input);
-        self.phase(Phase::Infer).record(timing.infer);
-        self.phase(Phase::Output).record(timing.output);
-        self.phase(Phase::Total).record(total);
+        self.answered[deadline as usize].increment(1);
+        self.answered_rows.increment(rows.into());
+        let RequestTiming { queue, input, infer, output, batch: _ } = *timing;
+        // In the order of `Phase`.
+        for (phase, took) in self.phases.iter().zip([queue, input, infer, output, total]) {
+            phase.record(took);
+        }
     }
 
-    /// The scheduler gave a request up.
-    pub fn refused(&self, rejection: &Rejection) {
-        self.refused[rejection.index()].add(1);
+    /// The scheduler gave a request up, so long after its arrival.
+    pub fn refused(&self, rejection: &Rejection, after: Duration) {
+        self.refused[rejection.index()].increment(1);
+        self.lost_nanos.increment(nanos(after));
     }
 
-    /// A request's batch failed.
-    pub fn failed(&self, rows: u32) {
-        self.failed.add(1);
-        self.failed_rows.add(rows.into());
+    /// A request's batch failed; the request ended so long after its arrival.
+    pub fn failed(&self, rows: u32, after: Duration) {
+        self.failed.increment(1);
+        self.failed_rows.increment(rows.into());
+        self.lost_nanos.increment(nanos(after));
     }
 
-    /// A client left before its answer.
-    pub fn cancelled(&self) {
-        self.cancelled.add(1);
+    /// A client left before its answer, so long after its request arrived.
+    pub fn cancelled(&self, after: Duration) {
+        self.cancelled.increment(1);
+        self.lost_nanos.increment(nanos(after));
     }
 
     /// A batch of so many rows ran.
     pub fn batch_ran(&self, rows: u32, timing: &Timing) {
-        let place = (rows as usize).clamp(1, ROWS_MAX) - 1;
-        let chunk = self.batches[place / CHUNK]
-            .get_or_init(|| Box::new(std::array::from_fn(|_| BatchCounters::default())));
-        let counters = &chunk[place % CHUNK];
-        counters.count.add(1);
-        counters.input.add(nanos(timing.input));
-        counters.infer.add(nanos(timing.infer));
-        counters.output.add(nanos(timing.output));
+        let rows = (rows as usize).clamp(1, ROWS_MAX);
+        let chunk = self.batches[(rows - 1) / CHUNK]
+            .get_or_init(|| Box::new(std::array::from_fn(|_| OnceLock::new())));
+        let counters = chunk[(rows - 1) % CHUNK]
+            .get_or_init(|| BatchCounters::register(Registrar(&self.store), rows));
+        counters.count.increment(1);
+        counters.input.increment(nanos(timing.input));
+        counters.infer.increment(nanos(timing.infer));
+        counters.output.increment(nanos(timing.output));
         self.last_batch_millis.fetch_max(clock::unix_millis(), Relaxed);
     }
 
     /// How well runs are predicted: measured over profiled time, and the mean relative error of the prediction.
     pub fn prediction(&self, ratio: f64, error: f64) {
-        self.prediction_ratio.store(ratio.to_bits(), Relaxed);
-        self.prediction_error.store(error.to_bits(), Relaxed);
+        self.prediction_ratio.set(ratio);
+        self.prediction_error.set(error);
     }
 
     /// How many requests wait.
+    #[expect(clippy::cast_precision_loss, reason = "queues are far shorter than 2^53")]
     pub fn waiting(&self, requests: usize) {
-        self.waiting.store(requests as u64, Relaxed);
+        self.waiting.set(requests as f64);
     }
 
     /// The profile that the scheduler plans with, as measured at load. Not for the path of a request: it locks.
     pub fn profiled(&self, profile: &LatencyProfile) {
-        *self.profile.lock() = Some(profile.clone());
+        let mut gauges = self.profile.lock();
+        // What an earlier profile knew of other sizes is not known of this one.
+        gauges.drain(..).for_each(|gauge| gauge.set(f64::NAN));
+        let to = Registrar(&self.store);
+        for point in profile.points() {
+            let rows = point.batch.to_string();
+            for (name, time) in
+                [(name::PROFILE_MEDIAN, point.median), (name::PROFILE_P99, point.p99)]
+            {
+                let gauge = to.gauge(name, &[("rows", &rows)]);
+                gauge.set(time);
+                gauges.push(gauge);
+            }
+        }
     }
-}
 
-/// What the table and the statistics read.
-impl ModelMetrics {
     /// The model's name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -229,104 +256,4 @@ impl ModelMetrics {
     pub fn version(&self) -> &str {
         &self.version
     }
-
-    pub(super) fn labels(&self) -> &str {
-        &self.labels
-    }
-
-    pub(crate) fn phase(&self, phase: Phase) -> &DurationHistogram {
-        &self.phases[phase as usize]
-    }
-
-    pub(super) fn answered_of(&self, deadline: Deadline) -> u64 {
-        self.answered[deadline as usize].value()
-    }
-
-    pub(crate) fn answered_requests(&self) -> u64 {
-        self.answered.iter().map(Counter::value).sum()
-    }
-
-    pub(crate) fn answered_rows(&self) -> u64 {
-        self.answered_rows.value()
-    }
-
-    pub(super) fn refused_of(&self, rejection: &Rejection) -> u64 {
-        self.refused[rejection.index()].value()
-    }
-
-    /// Requests that ended without an answer.
-    pub(crate) fn lost_requests(&self) -> u64 {
-        let refused: u64 = self.refused.iter().map(Counter::value).sum();
-        refused + self.failed.value() + self.cancelled.value()
-    }
-
-    /// Requests that have not ended. A request counted between two loads is not taken for a negative number.
-    pub(super) fn in_flight(&self) -> u64 {
-        let ended = self.answered_requests() + self.lost_requests();
-        self.arrived.value().saturating_sub(ended)
-    }
-
-    /// Answers in time among all requests that had a deadline and ended; `None` before the first deadline is known.
-    /// Refusals and failures count as missed, also of requests without a deadline: the number never flatters.
-    #[expect(clippy::cast_precision_loss, reason = "a ratio to 15 digits is enough")]
-    pub(super) fn attainment(&self) -> Option<f64> {
-        let met = self.answered_of(Deadline::Met);
-        let late = self.answered_of(Deadline::Missed);
-        let unreachable = Rejection::DeadlineUnreachable { predicted: Duration::ZERO };
-        let for_deadline =
-            self.refused_of(&unreachable) + self.refused_of(&Rejection::DeadlineHopeless);
-        if met + late + for_deadline == 0 {
-            return None;
-        }
-        let missed = late + self.lost_requests().saturating_sub(self.cancelled.value());
-        Some(met as f64 / (met + missed) as f64)
-    }
-
-    pub(super) fn waiting_requests(&self) -> u64 {
-        self.waiting.load(Relaxed)
-    }
-
-    /// `None` before the first prediction.
-    pub(super) fn prediction_ratio(&self) -> Option<f64> {
-        known(&self.prediction_ratio)
-    }
-
-    /// `None` before the first prediction.
-    pub(super) fn prediction_error(&self) -> Option<f64> {
-        known(&self.prediction_error)
-    }
-
-    /// The batches that ran, by rising size.
-    pub(crate) fn batches(&self) -> impl Iterator<Item = BatchCount> + '_ {
-        let counters = self.batches.iter().enumerate().filter_map(|(chunk, counters)| {
-            let sizes = (chunk * CHUNK + 1) as u64..;
-            counters.get().map(|counters| sizes.zip(counters.iter()))
-        });
-        counters.flatten().filter(|(_, counters)| counters.count.value() > 0).map(
-            |(rows, counters)| BatchCount {
-                rows,
-                count: counters.count.value(),
-                input_nanos: counters.input.value(),
-                infer_nanos: counters.infer.value(),
-                output_nanos: counters.output.value(),
-            },
-        )
-    }
-
-    pub(crate) fn batch_count(&self) -> u64 {
-        self.batches().map(|batch| batch.count).sum()
-    }
-
-    /// Since 1970; 0 before the first batch.
-    pub(crate) fn last_batch_millis(&self) -> u64 {
-        self.last_batch_millis.load(Relaxed)
-    }
-
-    pub(super) fn profile(&self) -> Option<LatencyProfile> {
-        self.profile.lock().clone()
-    }
-}
-
-fn known(bits: &AtomicU64) -> Option<f64> {
-    Some(f64::from_bits(bits.load(Relaxed))).filter(|value| !value.is_nan())
 }

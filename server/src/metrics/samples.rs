@@ -11,6 +11,7 @@ const INFALLIBLE: &str = "writing to a string cannot fail";
 #[derive(Debug)]
 pub(super) struct Samples<'a> {
     metric: &'static Metric,
+    help: &'a str,
     text: &'a mut String,
     /// Labels of all samples that follow.
     labels: String,
@@ -18,8 +19,8 @@ pub(super) struct Samples<'a> {
 }
 
 impl<'a> Samples<'a> {
-    pub(super) fn of(metric: &'static Metric, text: &'a mut String) -> Self {
-        Self { metric, text, labels: String::new(), begun: false }
+    pub(super) fn of(metric: &'static Metric, help: &'a str, text: &'a mut String) -> Self {
+        Self { metric, help, text, labels: String::new(), begun: false }
     }
 
     /// Gives all samples that follow these labels, already escaped.
@@ -98,7 +99,7 @@ impl<'a> Samples<'a> {
     }
 
     fn line(&mut self, suffix: &str, label: Option<(&str, &dyn Display)>, value: impl Display) {
-        let Metric { name, kind, help, .. } = self.metric;
+        let (Metric { name, kind, .. }, help) = (self.metric, self.help);
         if !self.begun {
             self.begun = true;
             writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {}", kind.name())

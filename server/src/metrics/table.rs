@@ -3,11 +3,14 @@
 //! The `nv_*` names are those of Triton Inference Server, so that its dashboards and autoscalers work unchanged; the
 //! histograms in microseconds are those proposed in its pull request core#474. The others are ours.
 
+use metrics::Recorder;
 use router::Rejection;
 
 use super::histogram::BOUNDS_US;
 use super::model::{Deadline, ModelMetrics, Phase};
+use super::name;
 use super::process::Process;
+use super::reading::BatchCount;
 use super::samples::Samples;
 
 /// One row of the table.
@@ -37,6 +40,18 @@ pub enum Kind {
     Histogram,
 }
 
+impl Metric {
+    /// Tells a recorder what this metric is.
+    pub(super) fn describe(&self, to: &dyn Recorder) {
+        let (name, unit, help) = (self.name.into(), self.unit.described(), self.help.into());
+        match self.kind {
+            Kind::Counter => to.describe_counter(name, unit, help),
+            Kind::Gauge => to.describe_gauge(name, unit, help),
+            Kind::Histogram => to.describe_histogram(name, unit, help),
+        }
+    }
+}
+
 impl Kind {
     /// Its name on the wire.
     #[must_use]
@@ -62,6 +77,22 @@ pub enum Unit {
     Microseconds,
     Bytes,
     Ratio,
+}
+
+impl Unit {
+    /// In the words of the `metrics` crate, which has none for a ratio.
+    fn described(self) -> Option<metrics::Unit> {
+        match self {
+            Self::Requests | Self::Rows | Self::Batches | Self::Models => {
+                Some(metrics::Unit::Count)
+            }
+            Self::Seconds => Some(metrics::Unit::Seconds),
+            Self::Milliseconds => Some(metrics::Unit::Milliseconds),
+            Self::Microseconds => Some(metrics::Unit::Microseconds),
+            Self::Bytes => Some(metrics::Unit::Bytes),
+            Self::Ratio => None,
+        }
+    }
 }
 
 /// Where the numbers come from.
@@ -117,71 +148,73 @@ const fn machine(
 
 /// Every metric, in the order of the scrape.
 #[rustfmt::skip] // One row, one or two lines: a table is read down its columns.
-pub static ALL: [Metric; 40] = [
+pub static ALL: [Metric; 41] = [
     counter("nv_inference_request_success", Unit::Requests, "Requests answered.",
         |model, to| to.value(model.answered_requests())),
     counter("nv_inference_request_failure", Unit::Requests, "Requests not answered, by Triton's reasons.", failures),
-    counter("nv_inference_count", Unit::Rows, "Rows answered; a request has one or more.",
+    counter(name::ANSWER_ROWS, Unit::Rows, "Rows answered; a request has one or more.",
         |model, to| to.value(model.answered_rows())),
     counter("nv_inference_exec_count", Unit::Batches, "Batches run.", |model, to| to.value(model.batch_count())),
     counter("nv_inference_request_duration_us", Unit::Microseconds, "Time of answered requests, arrival to answer.",
-        |model, to| to.nanos(model.phase(Phase::Total).nanos())),
+        |model, to| to.nanos(model.phase_nanos(Phase::Total))),
     counter("nv_inference_queue_duration_us", Unit::Microseconds, "Time of answered requests before their batch began.",
-        |model, to| to.nanos(model.phase(Phase::Queue).nanos())),
+        |model, to| to.nanos(model.phase_nanos(Phase::Queue))),
     counter("nv_inference_compute_input_duration_us", Unit::Microseconds, "Time of gathering inputs, for each answered request that of its batch.",
-        |model, to| to.nanos(model.phase(Phase::Input).nanos())),
+        |model, to| to.nanos(model.phase_nanos(Phase::Input))),
     counter("nv_inference_compute_infer_duration_us", Unit::Microseconds, "Time of running the model, for each answered request that of its batch.",
-        |model, to| to.nanos(model.phase(Phase::Infer).nanos())),
+        |model, to| to.nanos(model.phase_nanos(Phase::Infer))),
     counter("nv_inference_compute_output_duration_us", Unit::Microseconds, "Time of taking outputs out, for each answered request that of its batch.",
-        |model, to| to.nanos(model.phase(Phase::Output).nanos())),
+        |model, to| to.nanos(model.phase_nanos(Phase::Output))),
     gauge("nv_inference_pending_request_count", Unit::Requests, "Requests that wait for their batch.",
-        |model, to| to.value(model.waiting_requests())),
+        |model, to| to.value_if(model.gauge(name::QUEUE))),
     histogram("nv_inference_first_response_histogram_ms", Unit::Milliseconds, "Time from arrival to answer.", &FIRST_RESPONSE_US,
-        |model, to| to.durations(None, model.phase(Phase::Total))),
+        |model, to| to.durations(None, &model.phase(Phase::Total))),
     histogram("nv_inference_request_duration_histogram_us", Unit::Microseconds, "Time from arrival to answer.", &BOUNDS_US,
-        |model, to| to.durations(None, model.phase(Phase::Total))),
+        |model, to| to.durations(None, &model.phase(Phase::Total))),
     histogram("nv_inference_queue_duration_histogram_us", Unit::Microseconds, "Time from arrival to the start of the batch.", &BOUNDS_US,
-        |model, to| to.durations(None, model.phase(Phase::Queue))),
+        |model, to| to.durations(None, &model.phase(Phase::Queue))),
     histogram("nv_inference_compute_input_duration_histogram_us", Unit::Microseconds, "Time of gathering the batch's inputs.", &BOUNDS_US,
-        |model, to| to.durations(None, model.phase(Phase::Input))),
+        |model, to| to.durations(None, &model.phase(Phase::Input))),
     histogram("nv_inference_compute_infer_duration_histogram_us", Unit::Microseconds, "Time of the batch's run.", &BOUNDS_US,
-        |model, to| to.durations(None, model.phase(Phase::Infer))),
+        |model, to| to.durations(None, &model.phase(Phase::Infer))),
     histogram("nv_inference_compute_output_duration_histogram_us", Unit::Microseconds, "Time of taking the batch's outputs out.", &BOUNDS_US,
-        |model, to| to.durations(None, model.phase(Phase::Output))),
+        |model, to| to.durations(None, &model.phase(Phase::Output))),
     machine("nv_cpu_utilization", Unit::Ratio, "Share of all cores' time in use since the scrape before.",
         |process, to| to.value_if(process.cpu_busy)),
     machine("nv_cpu_memory_total_bytes", Unit::Bytes, "Memory of the machine.", |process, to| to.value_if(process.memory_total)),
     machine("nv_cpu_memory_used_bytes", Unit::Bytes, "Memory in use on the machine.", |process, to| to.value_if(process.memory_used)),
-    counter("punctual_requests_total", Unit::Requests, "Requests offered to the scheduler.",
-        |model, to| to.value(model.arrived.value())),
-    counter("punctual_request_rows_total", Unit::Rows, "Rows of those requests.",
-        |model, to| to.value(model.arrived_rows.value())),
-    counter("punctual_answers_total", Unit::Requests, "Requests answered, by what became of their deadline; met is the goodput.", answers),
-    counter("punctual_refusals_total", Unit::Requests, "Requests given up by the scheduler, by its reasons.", refusals),
-    counter("punctual_failures_total", Unit::Requests, "Requests whose batch failed.",
-        |model, to| to.value(model.failed.value())),
-    counter("punctual_failure_rows_total", Unit::Rows, "Rows of those requests.",
-        |model, to| to.value(model.failed_rows.value())),
-    counter("punctual_cancellations_total", Unit::Requests, "Requests whose client left before the answer.",
-        |model, to| to.value(model.cancelled.value())),
+    counter(name::REQUESTS, Unit::Requests, "Requests offered to the scheduler.",
+        |model, to| to.value(model.counter(name::REQUESTS))),
+    counter(name::REQUEST_ROWS, Unit::Rows, "Rows of those requests.",
+        |model, to| to.value(model.counter(name::REQUEST_ROWS))),
+    counter(name::ANSWERS, Unit::Requests, "Requests answered, by what became of their deadline; met is the goodput.", answers),
+    counter(name::REFUSALS, Unit::Requests, "Requests given up by the scheduler, by its reasons.", refusals),
+    counter(name::FAILURES, Unit::Requests, "Requests whose batch failed.",
+        |model, to| to.value(model.counter(name::FAILURES))),
+    counter(name::FAILURE_ROWS, Unit::Rows, "Rows of those requests.",
+        |model, to| to.value(model.counter(name::FAILURE_ROWS))),
+    counter(name::CANCELLATIONS, Unit::Requests, "Requests whose client left before the answer.",
+        |model, to| to.value(model.counter(name::CANCELLATIONS))),
+    counter(name::LOST_SECONDS, Unit::Seconds, "Time of requests refused, failed or cancelled, arrival to end.",
+        |model, to| to.nanos(model.lost_nanos())),
     gauge("punctual_slo_attainment_ratio", Unit::Ratio, "Answers in time among answers with a deadline, refusals and failures; absent before the first deadline.",
         |model, to| to.value_if(model.attainment())),
     gauge("punctual_in_flight_requests", Unit::Requests, "Requests that wait or run.",
         |model, to| to.value(model.in_flight())),
-    gauge("punctual_queue_requests", Unit::Requests, "Requests that wait.",
-        |model, to| to.value(model.waiting_requests())),
-    histogram("punctual_latency_seconds", Unit::Seconds, "Time of answered requests, by phase.", &BOUNDS_US, latency),
+    gauge(name::QUEUE, Unit::Requests, "Requests that wait.",
+        |model, to| to.value_if(model.gauge(name::QUEUE))),
+    histogram(name::LATENCY, Unit::Seconds, "Time of answered requests, by phase.", &BOUNDS_US, latency),
     histogram("punctual_batch_rows", Unit::Rows, "Rows run together.", &ROWS,
-        |model, to| to.sizes(&model.batches().map(|batch| (batch.rows, batch.count)).collect::<Vec<_>>())),
-    counter("punctual_batch_seconds_total", Unit::Seconds, "Time that executors were taken by batches, by the batch's rows.", batch_seconds),
-    counter("punctual_batches_total", Unit::Batches, "Batches run, by rows.", batches),
+        |model, to| to.sizes(&model.batches().iter().map(|batch| (batch.rows, batch.count)).collect::<Vec<_>>())),
+    counter(name::BATCH_SECONDS, Unit::Seconds, "Time that executors were taken by batches, by the batch's rows.", batch_seconds),
+    counter(name::BATCHES, Unit::Batches, "Batches run, by rows.", batches),
     counter("punctual_busy_seconds_total", Unit::Seconds, "Time that executors were taken by this model.", busy),
-    gauge("punctual_prediction_ratio", Unit::Ratio, "Measured over profiled time of a batch, smoothed; absent before the first batch.",
-        |model, to| to.value_if(model.prediction_ratio())),
-    gauge("punctual_prediction_error_ratio", Unit::Ratio, "Mean absolute error of the predicted time as a share of it, smoothed.",
-        |model, to| to.value_if(model.prediction_error())),
-    gauge("punctual_profile_median_seconds", Unit::Seconds, "Profiled median time of a run, by rows.", profile_median),
-    gauge("punctual_profile_p99_seconds", Unit::Seconds, "Profiled 99th percentile of a run's time, by rows.", profile_p99),
+    gauge(name::PREDICTION, Unit::Ratio, "Measured over profiled time of a batch, smoothed; absent before the first batch.",
+        |model, to| to.value_if(model.gauge(name::PREDICTION))),
+    gauge(name::PREDICTION_ERROR, Unit::Ratio, "Mean absolute error of the predicted time as a share of it, smoothed.",
+        |model, to| to.value_if(model.gauge(name::PREDICTION_ERROR))),
+    gauge(name::PROFILE_MEDIAN, Unit::Seconds, "Profiled median time of a run, by rows.", profile_median),
+    gauge(name::PROFILE_P99, Unit::Seconds, "Profiled 99th percentile of a run's time, by rows.", profile_p99),
     machine("punctual_models_loaded", Unit::Models, "Model versions served.", |process, to| to.value(process.models)),
     machine("punctual_resident_bytes", Unit::Bytes, "Memory of this process in use.", |process, to| to.value_if(process.resident)),
 ];
@@ -203,8 +236,8 @@ fn failures(model: &ModelMetrics, to: &mut Samples<'_>) {
         }
     }
     to.labelled("reason", "REJECTED", rejected);
-    to.labelled("reason", "CANCELED", model.cancelled.value());
-    to.labelled("reason", "BACKEND", model.failed.value());
+    to.labelled("reason", "CANCELED", model.counter(name::CANCELLATIONS));
+    to.labelled("reason", "BACKEND", model.counter(name::FAILURES));
     to.labelled("reason", "OTHER", other);
 }
 
@@ -222,7 +255,7 @@ fn refusals(model: &ModelMetrics, to: &mut Samples<'_>) {
 
 fn latency(model: &ModelMetrics, to: &mut Samples<'_>) {
     for phase in Phase::ALL {
-        to.durations(Some(("phase", phase.name())), model.phase(phase));
+        to.durations(Some(("phase", phase.name())), &model.phase(phase));
     }
 }
 
@@ -239,20 +272,18 @@ fn batches(model: &ModelMetrics, to: &mut Samples<'_>) {
 }
 
 fn busy(model: &ModelMetrics, to: &mut Samples<'_>) {
-    to.nanos(model.batches().map(|batch| batch.nanos()).sum());
+    to.nanos(model.batches().iter().map(BatchCount::nanos).sum());
 }
 
 fn profile_median(model: &ModelMetrics, to: &mut Samples<'_>) {
-    let profile = model.profile();
-    for point in profile.iter().flat_map(|profile| profile.points()) {
-        to.labelled("rows", point.batch, point.median.as_secs_f64());
+    for (rows, seconds) in model.by_rows(name::PROFILE_MEDIAN) {
+        to.labelled("rows", rows, seconds);
     }
 }
 
 fn profile_p99(model: &ModelMetrics, to: &mut Samples<'_>) {
-    let profile = model.profile();
-    for point in profile.iter().flat_map(|profile| profile.points()) {
-        to.labelled("rows", point.batch, point.p99.as_secs_f64());
+    for (rows, seconds) in model.by_rows(name::PROFILE_P99) {
+        to.labelled("rows", rows, seconds);
     }
 }
 

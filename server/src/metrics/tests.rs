@@ -28,9 +28,9 @@ fn every_outcome_is_counted_once() {
     model.answered(&timing(), 6 * MS, Some(true), 2);
     model.answered(&timing(), 30 * MS, Some(false), 2);
     model.answered(&timing(), 600 * MS, None, 2);
-    model.refused(&Rejection::DeadlineHopeless);
-    model.failed(2);
-    model.cancelled();
+    model.refused(&Rejection::DeadlineHopeless, 2 * MS);
+    model.failed(2, 5 * MS);
+    model.cancelled(MS / 2);
     model.batch_ran(2, &ran());
     model.waiting(1);
     let text = metrics.render();
@@ -43,6 +43,7 @@ fn every_outcome_is_counted_once() {
         "punctual_refusals_total{model=\"m\",version=\"1\",reason=\"queue_full\"} 0",
         "punctual_failures_total{model=\"m\",version=\"1\"} 1",
         "punctual_cancellations_total{model=\"m\",version=\"1\"} 1",
+        "punctual_lost_seconds_total{model=\"m\",version=\"1\"} 0.0075",
         "punctual_in_flight_requests{model=\"m\",version=\"1\"} 1",
         "punctual_slo_attainment_ratio{model=\"m\",version=\"1\"} 0.25",
         "nv_inference_request_success{model=\"m\",version=\"1\"} 3",
@@ -99,6 +100,33 @@ fn a_scrape_states_help_and_type_of_each_metric_once_and_before_its_samples() {
 }
 
 #[test]
+fn a_new_profile_takes_the_place_of_the_one_before() {
+    let metrics = Metrics::new();
+    let model = metrics.model("m", "1");
+    model.profiled(&LatencyProfile::linear(MS, MS, 4));
+    model.profiled(&LatencyProfile::linear(MS, 2 * MS, 2));
+    let text = metrics.render();
+    let medians: Vec<_> =
+        text.lines().filter(|line| line.starts_with("punctual_profile_median_seconds")).collect();
+    let line = |rows, seconds| {
+        format!(
+            "punctual_profile_median_seconds{{model=\"m\",version=\"1\",rows=\"{rows}\"}} {seconds}"
+        )
+    };
+    assert_eq!(medians, [line(1, "0.003"), line(2, "0.005")]);
+}
+
+#[test]
+fn a_model_that_is_gone_records_into_nothing_that_is_shown() {
+    let metrics = Metrics::new();
+    let model = metrics.model("m", "1");
+    metrics.forget("m", "1");
+    model.arrived(1);
+    model.batch_ran(3, &ran());
+    assert!(!metrics.render().contains("model=\"m\""));
+}
+
+#[test]
 fn what_is_not_known_is_absent_rather_than_zero() {
     let metrics = Metrics::new();
     let model = metrics.model("m", "1");
@@ -134,7 +162,7 @@ fn batches_beyond_the_largest_counted_size_count_as_that_size() {
     let metrics = Metrics::new();
     let model = metrics.model("m", "1");
     model.batch_ran(100_000, &ran());
-    let rows: Vec<_> = model.batches().map(|batch| batch.rows).collect();
+    let rows: Vec<_> = model.batches().iter().map(|batch| batch.rows).collect();
     assert_eq!(rows, [4096]);
 }
 
