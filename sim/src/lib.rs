@@ -6,13 +6,16 @@
 mod check;
 mod executor;
 mod fuzz;
+mod latency;
 mod replay;
 mod report;
 mod scenario;
+mod window;
 mod world;
 
 pub use check::Violation;
 pub use fuzz::random_scenario;
+pub use latency::Latencies;
 pub use replay::{Difference, ReplayError, Replayed, replay};
 pub use report::{ModelReport, Report};
 pub use scenario::{ExecutorSpec, ModelSpec, ProfileSpec, Scenario, ScenarioError};

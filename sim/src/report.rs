@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use router::Rejection;
 
+use crate::Latencies;
+
 /// What happened to the requests of one model.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelReport {
     /// Its name.
     pub name: String,
@@ -26,8 +28,8 @@ pub struct ModelReport {
     pub batches: u64,
     /// Rows of those batches.
     pub rows: u64,
-    /// From arrival to answer, of those answered; sorted.
-    pub latencies: Vec<Duration>,
+    /// From arrival to answer, of those answered.
+    pub latencies: Latencies,
 }
 
 impl ModelReport {
@@ -36,22 +38,10 @@ impl ModelReport {
     pub fn refused_total(&self) -> u64 {
         self.refused.iter().sum()
     }
-
-    /// The latency that this share of the answered requests stayed within.
-    #[must_use]
-    pub fn percentile(&self, share: f64) -> Duration {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a share of a length"
-        )]
-        let rank = (self.latencies.len() as f64 * share).ceil() as usize;
-        self.latencies.get(rank.saturating_sub(1)).copied().unwrap_or_default()
-    }
 }
 
 /// What happened in a simulated world.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
     /// How long requests arrived.
     pub duration: Duration,
@@ -85,7 +75,7 @@ impl fmt::Display for Report {
             "p99 ms"
         )?;
         for model in &self.models {
-            let ms = |share| model.percentile(share).as_secs_f64() * 1e3;
+            let ms = |share| model.latencies.percentile(share).as_secs_f64() * 1e3;
             writeln!(
                 f,
                 "{:<16} {:>9} {:>9} {:>7} {:>9} {:>7} {:>9} {:>7.2} {:>9.3} {:>9.3}",

@@ -1,7 +1,7 @@
 //! Virtual time: a heap of happenings drives the router, as threads and clocks do in the server.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use batcher::{Deadline, Instant, PolicySettings, Request, RequestId, by_name};
@@ -13,6 +13,7 @@ use router::{Action, Event, Line, Rejection, Router, Shape, ShapeId, VariantSpec
 
 use crate::check::{BatchRules, Checker};
 use crate::executor::SimExecutor;
+use crate::window::Window;
 use crate::{ModelReport, ModelSpec, Report, Scenario, ScenarioError, Violation};
 
 /// How long a broken executor stays away.
@@ -40,11 +41,19 @@ struct Model {
     rules: BatchRules,
 }
 
+/// A request without its end.
 struct Asked {
     model: usize,
     shape: u32,
     arrived: Instant,
     deadline: Deadline,
+    waits: bool,
+}
+
+/// A batch that an executor holds.
+struct Held {
+    model: usize,
+    requests: Vec<RequestId>,
 }
 
 /// A simulated world.
@@ -56,12 +65,13 @@ pub struct World {
     router: Router,
     executors: Vec<SimExecutor>,
     models: Vec<Model>,
-    asked: BTreeMap<RequestId, Asked>,
-    /// What a held batch takes, and its requests.
-    held: BTreeMap<BatchId, (usize, Vec<RequestId>)>,
+    asked: Window<Asked>,
+    held: Window<Held>,
+    /// Memory of ended batches, used again.
+    spare: Vec<Vec<RequestId>>,
     request_next: u64,
     until: Instant,
-    checker: Checker,
+    checker: Option<Checker>,
     report: Report,
     history: History,
 }
@@ -101,11 +111,12 @@ impl World {
             router,
             executors: specs.map(SimExecutor::new).collect(),
             models: Vec::new(),
-            asked: BTreeMap::new(),
-            held: BTreeMap::new(),
+            asked: Window::default(),
+            held: Window::default(),
+            spare: Vec::new(),
             request_next: 0,
             until: Instant::ZERO + scenario.duration,
-            checker: Checker::default(),
+            checker: Some(Checker::default()),
             report: Report { duration: scenario.duration, models: Vec::new() },
             history: History::default(),
         };
@@ -119,6 +130,21 @@ impl World {
     pub fn keep_history(&mut self, scenario: &Scenario) {
         self.history =
             History { lines: vec![Line::Settings(scenario.router_settings())], kept: true };
+    }
+
+    /// Does without the invariants' checks: for the many runs of a comparison, once a checked run has passed.
+    #[must_use]
+    pub fn unchecked(mut self) -> Self {
+        self.checker = None;
+        self
+    }
+
+    /// Asks the checker, if there is one.
+    fn check(
+        &mut self,
+        ask: impl FnOnce(&mut Checker) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        self.checker.as_mut().map_or(Ok(()), ask)
     }
 
     fn add_model(&mut self, spec: &ModelSpec, seed: u64) -> Result<(), ScenarioError> {
@@ -168,10 +194,8 @@ impl World {
                 );
             }
         }
-        self.checker.finished(&self.router.tally())?;
-        for model in &mut self.report.models {
-            model.latencies.sort_unstable();
-        }
+        let tally = self.router.tally();
+        self.check(|checker| checker.finished(&tally))?;
         Ok((self.report, self.history))
     }
 
@@ -219,7 +243,7 @@ impl World {
 
     fn move_to(&mut self, at: Instant) -> Result<(), Violation> {
         self.now = at;
-        self.checker.time(at)
+        self.check(|checker| checker.time(at))
     }
 
     fn plan_arrival(&mut self, model: usize) {
@@ -247,8 +271,12 @@ impl World {
             Happening::Breakdown { executor } => {
                 let state = &mut self.executors[executor.index()];
                 (state.up, state.life) = (false, state.life + 1);
-                state.held.clear();
-                self.checker.lost(executor);
+                for (batch, _) in state.held.drain(..) {
+                    self.held.remove(batch.0);
+                }
+                if let Some(checker) = &mut self.checker {
+                    checker.lost(executor);
+                }
                 self.push(self.now + REPAIR, Happening::Repair { executor });
                 self.feed(Event::ExecutorDown { executor })
             }
@@ -277,24 +305,30 @@ impl World {
         let id = RequestId(self.request_next);
         self.request_next += 1;
         self.report.models[index].offered += 1;
-        self.asked.insert(id, Asked { model: index, shape, arrived: self.now, deadline });
-        self.checker.arrived(id, shape);
+        let waits = true;
+        self.asked.push(id.0, Asked { model: index, shape, arrived: self.now, deadline, waits });
+        if let Some(checker) = &mut self.checker {
+            checker.arrived(id, shape);
+        }
         if leaves {
             self.push(self.now + patience, Happening::Leaving { id, model: index, shape });
         }
         let request = Request { id, rows, priority, arrived: self.now, deadline };
         let elements = ELEMENTS * u64::from(shape);
         let shape = Shape { id: ShapeId(shape), elements };
-        self.feed(Event::RequestArrived { request, variant: variant(index), shape })
+        self.feed(Event::RequestArrived { request, variant: variant(index), shape })?;
+        let waiting = self.router.waiting(variant(index));
+        let queue_max = self.models[index].spec.queue_max;
+        self.check(|checker| checker.queue(waiting, queue_max))
     }
 
     fn leave(&mut self, id: RequestId, model: usize, shape: u32) -> Result<(), Violation> {
-        if !self.checker.waits(id) {
+        if !self.asked.get(id.0).is_some_and(|asked| asked.waits) {
             return Ok(());
         }
-        self.asked.remove(&id);
+        self.asked.remove(id.0);
         self.report.models[model].cancelled += 1;
-        self.checker.ended(id)?;
+        self.check(|checker| checker.ended(id))?;
         self.feed(Event::RequestCancelled { id, variant: variant(model), shape: ShapeId(shape) })
     }
 
@@ -311,10 +345,13 @@ impl World {
         }
         let (ended, takes) = state.held.pop_front().expect("a batch that ends was held");
         assert_eq!(ended, batch, "batches of an executor end in order");
-        self.checker.left(executor);
-        let (model, requests) = self.held.remove(&batch).expect("a batch that ends was held");
-        for id in requests {
-            let asked = self.asked.remove(&id).expect("a request that ran was asked");
+        if let Some(checker) = &mut self.checker {
+            checker.left(executor);
+        }
+        let Held { model, mut requests } =
+            self.held.remove(batch.0).expect("a batch that ends was held");
+        for id in requests.drain(..) {
+            let asked = self.asked.remove(id.0).expect("a request that ran was asked");
             let report = &mut self.report.models[model];
             if fails {
                 report.failed += 1;
@@ -323,8 +360,9 @@ impl World {
                 *(if in_time { &mut report.in_time } else { &mut report.late }) += 1;
                 report.latencies.push(self.now.since(asked.arrived));
             }
-            self.checker.ended(id)?;
+            self.check(|checker| checker.ended(id))?;
         }
+        self.spare.push(requests);
         self.start_next(executor);
         self.feed(if fails {
             Event::BatchFailed { batch }
@@ -361,9 +399,6 @@ impl World {
                 Action::Unload { .. } => {}
             }
         }
-        for (index, model) in self.models.iter().enumerate() {
-            self.checker.queue(self.router.waiting(variant(index)), model.spec.queue_max)?;
-        }
         Ok(())
     }
 
@@ -377,13 +412,22 @@ impl World {
         let index = variant.index();
         let model = &self.models[index];
         let batch = self.router.batch(id).expect("a launched batch is held");
-        self.checker.launched(id, batch, model.rules)?;
+        if let Some(checker) = &mut self.checker {
+            checker.launched(id, batch, model.rules)?;
+        }
         if !self.executors[executor.index()].up {
             return Err(self.violation("a batch was launched on an executor that is down"));
         }
-        let shape = self.asked.get(&batch.requests[0]).map_or(1, |asked| asked.shape);
+        let shape = self.asked.get(batch.requests[0].0).map_or(1, |asked| asked.shape);
         let profiled = model.profile.median(rows) * shape;
-        self.held.insert(id, (index, batch.requests.clone()));
+        let mut requests = self.spare.pop().unwrap_or_default();
+        requests.extend_from_slice(&batch.requests);
+        for request in &requests {
+            if let Some(asked) = self.asked.get_mut(request.0) {
+                asked.waits = false;
+            }
+        }
+        self.held.push(id.0, Held { model: index, requests });
         let report = &mut self.report.models[index];
         report.batches += 1;
         report.rows += u64::from(rows);
@@ -396,11 +440,11 @@ impl World {
     }
 
     fn refuse(&mut self, id: RequestId, rejection: &Rejection) -> Result<(), Violation> {
-        let asked = self.asked.remove(&id);
+        let asked = self.asked.remove(id.0);
         if let Some(asked) = asked {
             self.report.models[asked.model].refused[rejection.index()] += 1;
         }
-        self.checker.ended(id)
+        self.check(|checker| checker.ended(id))
     }
 }
 
