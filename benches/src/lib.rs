@@ -2,20 +2,20 @@
 //!
 //! Machines are shared and differ: every figure is a ratio of two things measured in turn within one run.
 
+mod bar;
 mod cores;
 mod error;
-mod plot;
 mod process;
 mod raw;
 mod reference;
-mod table;
 mod traffic;
 
+pub use bar::{Bar, median, verdict};
 pub use cores::pin;
 pub use error::Error;
-pub use plot::{Curve, plot};
+pub use loadgen::chart::{Curve, plot};
 pub use process::{Launch, Served};
 pub use raw::{Metadata, Rate, Raw};
 pub use reference::{Reference, serve_grpc, serve_http};
-pub use table::{Bar, Table, median, verdict};
+pub use sim::Table;
 pub use traffic::{Traffic, count_failures, distrust};

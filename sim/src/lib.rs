@@ -7,9 +7,11 @@ mod check;
 mod executor;
 mod fuzz;
 mod latency;
+pub mod published;
 mod replay;
 mod report;
 mod scenario;
+mod table;
 mod window;
 mod world;
 
@@ -18,5 +20,9 @@ pub use fuzz::random_scenario;
 pub use latency::Latencies;
 pub use replay::{Difference, ReplayError, Replayed, replay};
 pub use report::{ModelReport, Report};
-pub use scenario::{ExecutorSpec, ModelSpec, ProfileSpec, Scenario, ScenarioError};
+pub use scenario::{
+    Drift, DriftShape, ExecutorSpec, ModelSpec, Neighbours, Popularity, ProfileSpec, RouterChoice,
+    Scale, Scenario, ScenarioError, Split, Stall, TraceSpec,
+};
+pub use table::Table;
 pub use world::{History, World};

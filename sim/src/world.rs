@@ -2,10 +2,10 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use batcher::{Deadline, Instant, PolicySettings, Request, RequestId, by_name};
-use loadgen::Offsets;
+use batcher::{Deadline, Instant, PolicySettings, Request, RequestId};
 use models::{BatchId, ExecutorId, LatencyProfile, Slo, VariantId};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -13,6 +13,7 @@ use router::{Action, Event, Line, Rejection, Router, Shape, ShapeId, VariantSpec
 
 use crate::check::{BatchRules, Checker};
 use crate::executor::SimExecutor;
+use crate::scenario::{Demand, Source};
 use crate::window::Window;
 use crate::{ModelReport, ModelSpec, Report, Scenario, ScenarioError, Violation};
 
@@ -35,9 +36,10 @@ enum Happening {
 }
 
 struct Model {
-    spec: ModelSpec,
+    spec: Arc<ModelSpec>,
+    policy: &'static str,
     profile: LatencyProfile,
-    arrivals: Offsets,
+    arrivals: Source,
     rules: BatchRules,
 }
 
@@ -71,6 +73,10 @@ pub struct World {
     spare: Vec<Vec<RequestId>>,
     request_next: u64,
     until: Instant,
+    /// Requests that arrive before are not counted.
+    counted_from: Instant,
+    /// The run ends early when more than that are late, refused or failed.
+    bad_max: u64,
     checker: Option<Checker>,
     report: Report,
     history: History,
@@ -101,15 +107,13 @@ impl World {
         let settings = scenario.router_settings();
         let router =
             Router::new(settings).map_err(|error| ScenarioError::Policy(error.to_string()))?;
-        let specs =
-            scenario.executors.iter().flat_map(|spec| (0..spec.count).map(move |_| spec.clone()));
         let mut world = Self {
             now: Instant::ZERO,
             sequence: 0,
             heap: BinaryHeap::new(),
             rng: Pcg64Mcg::seed_from_u64(scenario.seed),
             router,
-            executors: specs.map(SimExecutor::new).collect(),
+            executors: SimExecutor::all(&scenario.executors),
             models: Vec::new(),
             asked: Window::default(),
             held: Window::default(),
@@ -117,11 +121,27 @@ impl World {
             request_next: 0,
             until: Instant::ZERO + scenario.duration,
             checker: Some(Checker::default()),
-            report: Report { duration: scenario.duration, models: Vec::new() },
+            counted_from: Instant::ZERO + scenario.warmup,
+            bad_max: u64::MAX,
+            report: Report {
+                duration: scenario.duration.saturating_sub(scenario.warmup),
+                executors: scenario.executor_count(),
+                ..Report::default()
+            },
             history: History::default(),
         };
-        for (index, spec) in scenario.models.iter().enumerate() {
-            world.add_model(spec, scenario.seed.wrapping_add(index as u64 + 1))?;
+        let mut entries = Vec::new();
+        for spec in &scenario.models {
+            let policy = scenario.policy_of(spec)?;
+            entries.push((Arc::new(spec.clone()), spec.latency_profile()?, policy));
+        }
+        for Demand { entry, name, arrivals } in scenario.demands()? {
+            let (spec, profile, policy) = &entries[entry];
+            let batch_max = spec.batch_max.unwrap_or(profile.batch_max());
+            let rules = BatchRules { batch_max, in_time: policy.promises.in_time };
+            world.report.models.push(ModelReport { name, entry, ..ModelReport::default() });
+            let (spec, profile, policy) = (spec.clone(), profile.clone(), policy.name);
+            world.models.push(Model { spec, policy, profile, arrivals, rules });
         }
         Ok(world)
     }
@@ -139,26 +159,19 @@ impl World {
         self
     }
 
+    /// Ends the run as soon as more than so many requests are late, refused or failed; its report then says so.
+    #[must_use]
+    pub fn stop_beyond(mut self, bad_max: u64) -> Self {
+        self.bad_max = bad_max;
+        self
+    }
+
     /// Asks the checker, if there is one.
     fn check(
         &mut self,
         ask: impl FnOnce(&mut Checker) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
         self.checker.as_mut().map_or(Ok(()), ask)
-    }
-
-    fn add_model(&mut self, spec: &ModelSpec, seed: u64) -> Result<(), ScenarioError> {
-        let wrong = |reason: String| ScenarioError::Model { model: spec.name.clone(), reason };
-        let arrivals =
-            spec.arrivals()?.offsets(spec.rate, seed).map_err(|error| wrong(error.to_string()))?;
-        let profile = spec.latency_profile()?;
-        let policy = spec.policy.as_deref().unwrap_or(batcher::ALL[0].name);
-        let entry = by_name(policy).map_err(|error| wrong(error.to_string()))?;
-        let batch_max = spec.batch_max.unwrap_or(profile.batch_max());
-        let rules = BatchRules { batch_max, in_time: entry.promises.in_time };
-        self.report.models.push(ModelReport { name: spec.name.clone(), ..ModelReport::default() });
-        self.models.push(Model { spec: spec.clone(), profile, arrivals, rules });
-        Ok(())
     }
 
     /// Lets everything happen.
@@ -187,6 +200,10 @@ impl World {
                     self.router.handle_timeout(at);
                     self.carry_out()?;
                 }
+            }
+            if self.report.bad > self.bad_max {
+                self.report.stopped = true;
+                return Ok((self.report, self.history));
             }
             if still > STILL_MAX {
                 return Err(
@@ -219,17 +236,17 @@ impl World {
     }
 
     fn variant_spec(&self, index: usize, executors: Vec<ExecutorId>) -> VariantSpec {
-        let Model { spec, profile, rules, .. } = &self.models[index];
+        let Model { spec, policy, profile, rules, .. } = &self.models[index];
         VariantSpec {
             variant: variant(index),
             profile: profile.clone(),
             profiled_elements: ELEMENTS,
             slo: spec.slo.map(|latency| Slo { latency }),
             queue_max: spec.queue_max,
-            policy: spec.policy.clone().unwrap_or_else(|| batcher::ALL[0].name.to_owned()),
+            policy: (*policy).to_owned(),
             settings: PolicySettings {
                 batch_max: rules.batch_max,
-                preferred: Vec::new(),
+                preferred: spec.preferred.clone(),
                 delay: spec.delay.unwrap_or_default(),
             },
             executors,
@@ -304,7 +321,7 @@ impl World {
         let patience = spec.slo.unwrap_or(Duration::from_millis(100)).mul_f64(self.rng.random());
         let id = RequestId(self.request_next);
         self.request_next += 1;
-        self.report.models[index].offered += 1;
+        self.report.models[index].offered += u64::from(self.now >= self.counted_from);
         let waits = true;
         self.asked.push(id.0, Asked { model: index, shape, arrived: self.now, deadline, waits });
         if let Some(checker) = &mut self.checker {
@@ -326,8 +343,8 @@ impl World {
         if !self.asked.get(id.0).is_some_and(|asked| asked.waits) {
             return Ok(());
         }
-        self.asked.remove(id.0);
-        self.report.models[model].cancelled += 1;
+        let asked = self.asked.remove(id.0).expect("it was just seen");
+        self.report.models[model].cancelled += u64::from(asked.arrived >= self.counted_from);
         self.check(|checker| checker.ended(id))?;
         self.feed(Event::RequestCancelled { id, variant: variant(model), shape: ShapeId(shape) })
     }
@@ -352,13 +369,8 @@ impl World {
             self.held.remove(batch.0).expect("a batch that ends was held");
         for id in requests.drain(..) {
             let asked = self.asked.remove(id.0).expect("a request that ran was asked");
-            let report = &mut self.report.models[model];
-            if fails {
-                report.failed += 1;
-            } else {
-                let in_time = self.now <= asked.deadline.0;
-                *(if in_time { &mut report.in_time } else { &mut report.late }) += 1;
-                report.latencies.push(self.now.since(asked.arrived));
+            if asked.arrived >= self.counted_from {
+                self.report.count_end(model, fails, self.now, &asked);
             }
             self.check(|checker| checker.ended(id))?;
         }
@@ -373,11 +385,18 @@ impl World {
 
     /// The batch in front of an executor's queue begins to run.
     fn start_next(&mut self, executor: ExecutorId) {
-        let state = &mut self.executors[executor.index()];
-        let Some((batch, profiled)) = state.held.front().copied() else { return };
-        let run = state.run(profiled, &mut self.rng);
+        let index = executor.index();
+        let Some((batch, profiled)) = self.executors[index].held.front().copied() else { return };
+        let (first, end) = self.executors[index].device;
+        let busy = (first..end)
+            .filter(|&other| other != index && !self.executors[other].held.is_empty())
+            .count();
+        let busy = u32::try_from(busy).expect("executors are counted in u32");
+        let state = &mut self.executors[index];
+        let run = state.run(profiled, self.now, busy, &mut self.rng);
         state.held[0].1 = run.takes;
         let life = state.life;
+        self.report.busy += run.takes;
         self.push(self.now + run.takes, Happening::End { executor, life, batch, fails: run.fails });
     }
 
@@ -441,10 +460,30 @@ impl World {
 
     fn refuse(&mut self, id: RequestId, rejection: &Rejection) -> Result<(), Violation> {
         let asked = self.asked.remove(id.0);
-        if let Some(asked) = asked {
+        if let Some(asked) = asked.filter(|asked| asked.arrived >= self.counted_from) {
             self.report.models[asked.model].refused[rejection.index()] += 1;
+            self.report.bad += 1;
         }
         self.check(|checker| checker.ended(id))
+    }
+}
+
+impl Report {
+    /// Counts a request of a batch that ended.
+    fn count_end(&mut self, model: usize, fails: bool, now: Instant, asked: &Asked) {
+        let model = &mut self.models[model];
+        if fails {
+            model.failed += 1;
+            self.bad += 1;
+            return;
+        }
+        model.latencies.push(now.since(asked.arrived));
+        if now <= asked.deadline.0 {
+            model.in_time += 1;
+        } else {
+            model.late += 1;
+            self.bad += 1;
+        }
     }
 }
 
