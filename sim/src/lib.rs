@@ -3,6 +3,7 @@
 //! The same [`router::Router`] that the server drives is driven here by a heap of happenings, so that an hour of
 //! traffic takes seconds and the same seed gives the same history.
 
+pub mod bound;
 mod check;
 mod executor;
 mod fuzz;
