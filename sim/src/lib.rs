@@ -5,9 +5,15 @@
 
 pub mod bound;
 mod check;
+pub mod clock;
+pub mod compare;
 mod executor;
 mod fuzz;
+mod goodput;
 mod latency;
+pub mod page;
+pub mod parallel;
+pub mod plan;
 pub mod published;
 mod replay;
 mod report;
@@ -18,6 +24,7 @@ mod world;
 
 pub use check::Violation;
 pub use fuzz::random_scenario;
+pub use goodput::{Goodput, Search, SimError};
 pub use latency::Latencies;
 pub use replay::{Difference, ReplayError, Replayed, replay};
 pub use report::{ModelReport, Report};
@@ -26,4 +33,4 @@ pub use scenario::{
     Scale, Scenario, ScenarioError, Split, Stall, TraceSpec,
 };
 pub use table::Table;
-pub use world::{History, World};
+pub use world::{History, World, speed};

@@ -1,5 +1,7 @@
 //! Virtual time: a heap of happenings drives the router, as threads and clocks do in the server.
 
+pub mod speed;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;

@@ -306,6 +306,14 @@ impl ModelSpec {
         }
     }
 
+    /// Requests a second, as stated or as recorded.
+    pub(crate) fn rate_alone(&self) -> Result<f64, ScenarioError> {
+        let recorded = self.trace.as_ref().and_then(|trace| Some((trace.read.as_ref()?, trace)));
+        let recorded = recorded.map(|(read, trace)| read.rate() * trace.speed);
+        let none = || self.wrong("a model needs a rate, or a trace that has one");
+        self.rate.or(recorded).ok_or_else(none)
+    }
+
     /// Refuses numbers that make no sense.
     pub(super) fn check(&self) -> Result<(), ScenarioError> {
         if self.batch_max == Some(0) {
