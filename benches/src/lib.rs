@@ -1,10 +1,13 @@
-//! End-to-end measurements of the server: its cost per request, its goodput under overload, models side by side.
+//! End-to-end measurements of the server: its cost per request, its goodput under overload, models side by side; and
+//! comparisons of policies in virtual time.
 //!
 //! Machines are shared and differ: every figure is a ratio of two things measured in turn within one run.
 
 mod bar;
+pub mod contest;
 mod cores;
 mod error;
+pub mod grid;
 mod process;
 mod raw;
 mod reference;

@@ -19,6 +19,9 @@ pub enum SimError {
     },
 }
 
+/// A little more than the capacity can be good, for so many may be bad.
+const LOAD_MAX: f64 = 1.2;
+
 /// How the highest rate is searched.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Search {
@@ -42,8 +45,42 @@ pub struct Goodput {
     pub load: f64,
     /// Requests a second.
     pub rate: f64,
+    /// Its place in the row of rates.
+    pub(crate) place: i32,
     /// Worlds that were run.
     pub runs: u32,
+}
+
+impl Goodput {
+    /// Nothing served, for a comparison to start from.
+    pub const NONE: Self = Self { load: 0.0, rate: 0.0, place: i32::MIN / 2, runs: 0 };
+}
+
+/// The row of rates of a scenario: the same for all policies.
+#[derive(Clone, Copy)]
+struct Rates {
+    capacity: f64,
+    stated: f64,
+    step: f64,
+    lowest: i32,
+    highest: i32,
+}
+
+impl Rates {
+    fn of(scenario: &Scenario, step: f64) -> Result<Self, SimError> {
+        #[expect(clippy::cast_possible_truncation, reason = "about a thousand steps")]
+        let places = |ratio: f64| (ratio.ln() / step.ln_1p()).floor() as i32;
+        let (capacity, stated) = (scenario.capacity()?, scenario.offered_rate()?);
+        Ok(Self { capacity, stated, step, lowest: places(LOAD_MIN), highest: places(LOAD_MAX) })
+    }
+
+    fn at(self, place: i32) -> f64 {
+        self.capacity * (1.0 + self.step).powi(place)
+    }
+
+    fn load(self, place: i32) -> f64 {
+        self.at(place) / self.stated
+    }
 }
 
 /// Rates below this share of the capacity are not searched: there a policy serves nothing to speak of.
@@ -56,22 +93,14 @@ impl Search {
     /// # Errors
     /// Where the scenario makes no sense.
     pub fn goodput(&self, scenario: &Scenario) -> Result<Goodput, SimError> {
-        let rate = scenario.offered_rate()?;
-        let capacity = scenario.capacity()?;
-        let at = |place: i32| capacity * (1.0 + self.step).powi(place);
-        let lowest = (LOAD_MIN.ln() / self.step.ln_1p()).floor();
-        #[expect(clippy::cast_possible_truncation, reason = "a thousand steps")]
-        let (mut low, mut high) = (lowest as i32, (0.2 / self.step) as i32);
-        let mut runs = 0;
-        let mut good = |place: i32| -> Result<bool, SimError> {
-            runs += 1;
-            self.good(&Scenario { load: scenario.load * at(place) / rate, ..scenario.clone() })
-        };
+        let rates = Rates::of(scenario, self.step)?;
         // From near the capacity down in growing strides, for most goodputs are near it.
-        let mut stride = 16;
+        let (mut low, mut high) = (rates.lowest, rates.highest);
+        let (mut runs, mut stride) = (0, 16);
         let mut place = -stride;
         while place > low {
-            if good(place)? {
+            runs += 1;
+            if self.good_at(scenario, rates, place)? {
                 low = place;
                 break;
             }
@@ -79,19 +108,57 @@ impl Search {
             stride *= 2;
             place -= stride;
         }
+        self.bisect(scenario, rates, (low, high), runs)
+    }
+
+    /// The goodput if it is higher than one already found for the same rates; it costs one run if it is not.
+    ///
+    /// # Errors
+    /// Where the scenario makes no sense.
+    pub fn higher(&self, scenario: &Scenario, than: &Goodput) -> Result<Option<Goodput>, SimError> {
+        let rates = Rates::of(scenario, self.step)?;
+        let mut low = than.place + 1;
+        if low >= rates.highest || !self.good_at(scenario, rates, low)? {
+            return Ok(None);
+        }
+        let (mut runs, mut stride) = (1, 4);
+        let mut high = rates.highest;
+        while low + stride < high {
+            runs += 1;
+            if !self.good_at(scenario, rates, low + stride)? {
+                high = low + stride;
+                break;
+            }
+            low += stride;
+            stride *= 2;
+        }
+        self.bisect(scenario, rates, (low, high), runs).map(Some)
+    }
+
+    fn bisect(
+        &self,
+        scenario: &Scenario,
+        rates: Rates,
+        (mut low, mut high): (i32, i32),
+        mut runs: u32,
+    ) -> Result<Goodput, SimError> {
         while high - low > 1 {
             let middle = low + (high - low) / 2;
-            if good(middle)? {
+            runs += 1;
+            if self.good_at(scenario, rates, middle)? {
                 low = middle;
             } else {
                 high = middle;
             }
         }
-        #[expect(clippy::cast_possible_truncation, reason = "as above")]
-        if low == lowest as i32 {
-            return Ok(Goodput { load: 0.0, rate: 0.0, runs });
+        if low == rates.lowest {
+            return Ok(Goodput { load: 0.0, rate: 0.0, place: low, runs });
         }
-        Ok(Goodput { load: at(low) / rate, rate: at(low), runs })
+        Ok(Goodput { load: rates.load(low), rate: rates.at(low), place: low, runs })
+    }
+
+    fn good_at(&self, scenario: &Scenario, rates: Rates, place: i32) -> Result<bool, SimError> {
+        self.good(&Scenario { load: scenario.load * rates.load(place), ..scenario.clone() })
     }
 
     /// Whether few enough requests are bad.
@@ -180,6 +247,16 @@ mod tests {
         assert!(found.rate > 500.0, "{found:?}");
         assert!(at(found.load) && !at(found.load * 1.005), "{found:?}");
         assert!((found.rate / found.load - 100.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_higher_goodput_is_found_from_a_lower_one_and_only_then() {
+        let (search, poisson) = (Search::default(), scenario("poisson"));
+        let found = search.goodput(&poisson).unwrap();
+        assert_eq!(search.higher(&poisson, &found).unwrap(), None);
+        let lower = search.goodput(&scenario("gamma:3")).unwrap();
+        let higher = search.higher(&poisson, &lower).unwrap().unwrap();
+        assert!((higher.rate - found.rate).abs() < 1e-9, "{higher:?} for {found:?}");
     }
 
     #[test]

@@ -181,7 +181,7 @@ mod tests {
         let scenarios = [("a <b>".to_owned(), random_scenario(1))];
         let choices = choices(None, None, None).unwrap();
         let cells = compare(&scenarios, &choices, &[0.5, 1.0], Some(1)).unwrap();
-        let goodput = Goodput { load: 1.5, rate: 77.7, runs: 1 };
+        let goodput = Goodput { load: 1.5, rate: 77.7, ..Goodput::NONE };
         let goodputs = vec![goodput; choices.len()];
         let comparison = Comparison {
             scenarios: &scenarios,

@@ -147,6 +147,25 @@ pub struct TraceSpec {
     pub(crate) read: Option<Arc<Trace>>,
 }
 
+impl TraceSpec {
+    /// That trace from its beginning, brought to rates in time, each request to a random model.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn read(file: &Path) -> Result<Self, loadgen::Error> {
+        let read = Trace::read(file)?;
+        Ok(Self {
+            file: file.to_owned(),
+            from: Duration::ZERO,
+            speed: 1.0,
+            scale: Scale::Time,
+            within: Within::Poisson,
+            split: Split::Requests,
+            read: Some(Arc::new(read)),
+        })
+    }
+}
+
 /// How a trace is brought to a rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
