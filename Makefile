@@ -12,7 +12,7 @@ SECONDS_TO_FUZZ ?= 60
 export CARGO_BUILD_JOBS := $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint test-gpu bench-server bench-overload bench-mixed fuzz onnxruntime examples
+.PHONY: help serve test lint test-gpu bench-server bench-overload bench-mixed bench-policies bench-policies-full sim fuzz onnxruntime examples
 
 help: ## Says what can be made (the default).
 	@echo "make WORD, where WORD is one of:"
@@ -42,6 +42,17 @@ bench-overload: onnxruntime examples ## Measures goodput when more is asked than
 bench-mixed: onnxruntime examples ## Measures how a fast model keeps its objective beside a slow one, and beside one that loads.
 	$(CARGO) build --release -p server -p benches
 	target/release/mixed $(ARGS)
+
+bench-policies: ## Compares all policies on a sample of the grid in virtual time: minutes, no server, no models. ARGS="--cells N .."
+	$(CARGO) build --release -p benches --bin policies
+	target/release/policies $(ARGS)
+
+bench-policies-full: ## Compares all policies on the whole grid and writes tables and plots to docs/policies: hours.
+	$(CARGO) build --release -p benches --bin policies
+	target/release/policies --full --write docs/policies $(ARGS)
+
+sim: ## Builds the simulator; target/release/punctual-sim --help says what it can do.
+	$(CARGO) build --release -p sim
 
 fuzz: ## Fuzzes every parser for SECONDS_TO_FUZZ seconds each (needs cargo-fuzz and a nightly toolchain).
 	@command -v cargo-fuzz >/dev/null || { echo "cargo-fuzz is missing: cargo install cargo-fuzz && rustup toolchain install nightly"; exit 1; }

@@ -1,21 +1,24 @@
-//! End-to-end measurements of the server: its cost per request, its goodput under overload, models side by side.
+//! End-to-end measurements of the server: its cost per request, its goodput under overload, models side by side; and
+//! comparisons of policies in virtual time.
 //!
 //! Machines are shared and differ: every figure is a ratio of two things measured in turn within one run.
 
+mod bar;
+pub mod contest;
 mod cores;
 mod error;
-mod plot;
+pub mod grid;
 mod process;
 mod raw;
 mod reference;
-mod table;
 mod traffic;
 
+pub use bar::{Bar, median, verdict};
 pub use cores::pin;
 pub use error::Error;
-pub use plot::{Curve, plot};
+pub use loadgen::chart::{Curve, plot};
 pub use process::{Launch, Served};
 pub use raw::{Metadata, Rate, Raw};
 pub use reference::{Reference, serve_grpc, serve_http};
-pub use table::{Bar, Table, median, verdict};
+pub use sim::Table;
 pub use traffic::{Traffic, count_failures, distrust, late_while_client_ran};

@@ -17,6 +17,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A file that cannot be read.
+    #[error("{file}: {reason}")]
+    File {
+        /// Which file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Shares that cannot be drawn from.
     #[error("the mix {0}")]
     Mix(String),

@@ -1,7 +1,8 @@
-//! Workloads (who asks for what, when) and the open-loop client that plays them against a server and counts what came
-//! back.
+//! Workloads (who asks for what, when), the open-loop client that plays them against a server and counts what came
+//! back, and the charts that show it.
 
 mod arrival;
+pub mod chart;
 pub mod client;
 mod duration;
 mod error;
@@ -16,4 +17,4 @@ pub use error::Error;
 pub use mix::{Mix, Share};
 pub use outcome::{Outcome, Record, Tally};
 pub use report::{LAG_P99_MAX, Percentiles, Report};
-pub use trace::Trace;
+pub use trace::{Function, Recorded, Replay, Trace, Within};

@@ -1,179 +1,256 @@
-//! Recorded arrivals, read from CSV text: a time in seconds a line, or a count for each minute.
+//! Recorded arrivals of one or several functions, and how they are played: scaled in time and in number.
+
+mod read;
+
+use std::path::Path;
 
 use rand::{RngExt, SeedableRng};
+use rand_distr::{Distribution, Poisson};
 use rand_pcg::Pcg64Mcg;
 
 use crate::Error;
 
 const SECOND_NS: f64 = 1e9;
-const MINUTE_NS: u64 = 60_000_000_000;
 
 /// Recorded arrivals.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trace {
+    /// Who asked, in the order of the file or of the folder's file names.
+    pub functions: Vec<Function>,
+}
+
+/// The arrivals of one function (or application) of a trace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Function {
+    /// Its name in the trace; empty where the trace has one alone.
+    pub name: String,
+    /// When it was asked.
+    pub recorded: Recorded,
+}
+
+/// When a function was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trace {
-    /// Each arrival, in nanoseconds from the start, never falling. Header of the file: `seconds`.
+pub enum Recorded {
+    /// Each arrival, in nanoseconds from the start, never falling.
     Times(Vec<u64>),
-    /// Arrivals in each minute from the start; minutes that the file leaves out have none. Header: `minute,count`.
-    Counts(Vec<u64>),
+    /// Arrivals in each of equal spans from the start.
+    Counts {
+        /// The length of a span in nanoseconds.
+        every_ns: u64,
+        /// By span.
+        counts: Vec<u64>,
+    },
+}
+
+/// How arrivals lie within a span of which only their number is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Within {
+    /// At random: a Poisson process of the span's rate.
+    #[default]
+    Poisson,
+    /// At equal gaps.
+    Even,
+}
+
+/// How a trace is played.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Replay {
+    /// Where in the recording the run begins, in nanoseconds.
+    pub from_ns: u64,
+    /// How long the run is, in nanoseconds.
+    pub length_ns: u64,
+    /// Recorded seconds a second of the run: 2 is twice as fast, at twice the rate.
+    pub speed: f64,
+    /// Arrivals for each recorded one.
+    pub copies: f64,
+    /// How arrivals lie where only their number is known.
+    pub within: Within,
+}
+
+impl Replay {
+    /// All of a recording, as it was.
+    pub const PLAIN: Self =
+        Self { from_ns: 0, length_ns: u64::MAX, speed: 1.0, copies: 1.0, within: Within::Poisson };
 }
 
 impl Trace {
     /// Arrivals that a trace may hold: 100 million, 0.8 GB of times.
     pub const ARRIVALS_MAX: u64 = 100_000_000;
-    /// Minutes that a trace of counts may span: about two years.
-    pub const MINUTES_MAX: u64 = 1 << 20;
+    /// Spans that a trace of counts may have: about two years of minutes.
+    pub const SPANS_MAX: u64 = 1 << 20;
 
-    /// Reads a trace. Empty lines and lines starting with `#` are passed over.
+    /// Reads a trace; what it is, its first line says.
+    ///
+    /// `seconds` or `t_seconds,...`: a time a line, a second column `model` names the function. `minute,count`,
+    /// `second,count` or `minute,model,count` (Azure Functions): counts. `[...]`: JSON gaps in seconds (Orion). Three
+    /// numbers and no header (Proteus): milliseconds and two columns that are not used. Blank lines and lines starting
+    /// with `#` are passed over.
     ///
     /// # Errors
     /// The first line that is wrong, by number.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let mut lines = text
-            .lines()
-            .map(str::trim)
-            .enumerate()
-            .map(|(at, line)| (at + 1, line))
-            .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-        match lines.next() {
-            Some((_, "seconds")) => times(lines),
-            Some((_, "minute,count")) => counts(lines),
-            Some((line, header)) => Err(wrong(
-                line,
-                format!("the header is '{header}'; allowed are 'seconds' and 'minute,count'"),
-            )),
-            None => {
-                Err(wrong(1, "the file is empty; the header is 'seconds' or 'minute,count'".into()))
-            }
+        read::parse(text)
+    }
+
+    /// Reads a trace file, also one packed by gzip, or a folder in which each file is a function.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or its first wrong line.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        read::read(path)
+    }
+
+    /// Arrivals a second of all functions together, as recorded.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        let span = self.functions.iter().map(|function| function.recorded.span_ns()).max();
+        let arrivals = self.functions.iter().map(|function| function.recorded.len()).sum::<u64>();
+        arrivals as f64 / (span.unwrap_or(0).max(1) as f64 / SECOND_NS)
+    }
+}
+
+impl Recorded {
+    /// How many arrivals there are.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Times(times) => times.len() as u64,
+            Self::Counts { counts, .. } => counts.iter().sum(),
         }
     }
 
-    /// The send times in nanoseconds from the start; where only counts are known, drawn evenly within each minute.
+    /// Whether there is none.
     #[must_use]
-    pub fn offsets(&self, seed: u64) -> Vec<u64> {
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// From the start to the last arrival, or to the end of the last span.
+    #[must_use]
+    pub fn span_ns(&self) -> u64 {
         match self {
-            Self::Times(times) => times.clone(),
-            Self::Counts(counts) => {
-                let mut rng = Pcg64Mcg::seed_from_u64(seed);
-                let mut offsets = Vec::new();
-                for (minute, count) in (0u64..).zip(counts) {
-                    let from = offsets.len();
-                    offsets.extend(
-                        (0..*count).map(|_| minute * MINUTE_NS + rng.random_range(0..MINUTE_NS)),
-                    );
-                    offsets[from..].sort_unstable();
+            Self::Times(times) => times.last().copied().unwrap_or(0),
+            Self::Counts { every_ns, counts } => every_ns * counts.len() as u64,
+        }
+    }
+
+    /// The send times of a run in nanoseconds from its start, never falling, the same for the same seed.
+    #[must_use]
+    pub fn offsets(&self, replay: &Replay, seed: u64) -> Vec<u64> {
+        let mut rng = Pcg64Mcg::seed_from_u64(seed);
+        let mut offsets = Vec::new();
+        match self {
+            Self::Times(times) => {
+                let until = replay.recorded(replay.length_ns);
+                let from = times.partition_point(|&at| at < replay.from_ns);
+                for (index, &at) in times.iter().enumerate().skip(from) {
+                    if at >= until {
+                        break;
+                    }
+                    let gap = times.get(index + 1).map_or(0, |next| next - at);
+                    for copy in 0..replay.copies_of(1, &mut rng) {
+                        // Further copies lie at random in the gap that follows: bursts stay bursts.
+                        let shift = if copy > 0 && gap > 0 { rng.random_range(0..gap) } else { 0 };
+                        offsets.push(replay.played(at + shift));
+                    }
                 }
-                offsets
+            }
+            Self::Counts { every_ns, counts } => {
+                let skip = usize::try_from(replay.from_ns / every_ns).unwrap_or(usize::MAX);
+                for (index, &count) in (0_u64..).zip(counts).skip(skip) {
+                    let start = index * every_ns;
+                    if start >= replay.recorded(replay.length_ns) {
+                        break;
+                    }
+                    let drawn = replay.copies_of(count, &mut rng);
+                    offsets.extend((0..drawn).filter_map(|position| {
+                        let at = match replay.within {
+                            Within::Poisson => rng.random_range(0..*every_ns),
+                            Within::Even => every_ns * position / drawn,
+                        };
+                        (start + at >= replay.from_ns).then(|| replay.played(start + at))
+                    }));
+                }
             }
         }
+        offsets.sort_unstable();
+        offsets.truncate(offsets.partition_point(|&at| at < replay.length_ns));
+        offsets
     }
 }
 
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "checked to be within 0 and MINUTES_MAX minutes"
+    reason = "times and counts, none below zero"
 )]
-fn times<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> Result<Trace, Error> {
-    let mut times: Vec<u64> = Vec::new();
-    for (line, text) in lines {
-        let seconds = text
-            .parse::<f64>()
-            .map_err(|_| wrong(line, format!("'{text}' is not a number of seconds")))?;
-        if !(0.0..(Trace::MINUTES_MAX * 60) as f64).contains(&seconds) {
-            return Err(wrong(
-                line,
-                format!("'{text}' is not between 0 and {} seconds", Trace::MINUTES_MAX * 60),
-            ));
-        }
-        let at = (seconds * SECOND_NS).round() as u64;
-        if times.last().is_some_and(|last| *last > at) {
-            return Err(wrong(line, format!("{text} is earlier than the line before")));
-        }
-        if times.len() as u64 == Trace::ARRIVALS_MAX {
-            return Err(wrong(line, format!("more than {} arrivals", Trace::ARRIVALS_MAX)));
-        }
-        times.push(at);
+impl Replay {
+    /// The recorded instant of a played one.
+    fn recorded(&self, played: u64) -> u64 {
+        self.from_ns.saturating_add((played as f64 * self.speed).round() as u64)
     }
-    Ok(Trace::Times(times))
-}
 
-fn counts<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> Result<Trace, Error> {
-    let mut counts: Vec<u64> = Vec::new();
-    let mut total = 0;
-    for (line, text) in lines {
-        let (minute, count) = text
-            .split_once(',')
-            .and_then(|(minute, count)| {
-                Some((minute.trim().parse::<u64>().ok()?, count.trim().parse::<u64>().ok()?))
-            })
-            .ok_or_else(|| wrong(line, format!("'{text}' is not a minute and a count")))?;
-        if minute < counts.len() as u64 {
-            return Err(wrong(line, format!("minute {minute} is not after the line before")));
-        }
-        if minute >= Trace::MINUTES_MAX {
-            return Err(wrong(
-                line,
-                format!("minute {minute} is not below {}", Trace::MINUTES_MAX),
-            ));
-        }
-        total = u64::saturating_add(total, count);
-        if total > Trace::ARRIVALS_MAX {
-            return Err(wrong(line, format!("more than {} arrivals", Trace::ARRIVALS_MAX)));
-        }
-        counts.extend((counts.len() as u64..minute).map(|_| 0));
-        counts.push(count);
+    fn played(&self, recorded: u64) -> u64 {
+        ((recorded - self.from_ns) as f64 / self.speed).round() as u64
     }
-    Ok(Trace::Counts(counts))
-}
 
-fn wrong(line: usize, problem: String) -> Error {
-    Error::Trace { line, problem }
+    /// How many arrivals stand for `count` recorded ones: as many on average as `copies` says.
+    fn copies_of(&self, count: u64, rng: &mut Pcg64Mcg) -> u64 {
+        let mean = count as f64 * self.copies;
+        let whole = mean.floor();
+        if mean == whole || count <= 1 || self.within == Within::Even {
+            return whole as u64 + u64::from(rng.random::<f64>() < mean - whole);
+        }
+        Poisson::new(mean).map_or(whole as u64, |poisson| poisson.sample(rng) as u64)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn seconds_are_read_to_the_nanosecond() {
-        let trace = Trace::parse("# from a log\nseconds\n0\n0.000000001\n\n1.5\n").unwrap();
-        assert_eq!(trace.offsets(1), [0, 1, 1_500_000_000]);
+    fn counts(counts: &[u64]) -> Recorded {
+        Recorded::Counts { every_ns: 60_000_000_000, counts: counts.to_vec() }
     }
 
     #[test]
-    fn counts_are_spread_within_their_minute() {
-        let trace = Trace::parse("minute,count\n0,100\n2,50\n").unwrap();
-        let offsets = trace.offsets(3);
+    fn a_plain_replay_gives_the_recorded_times() {
+        let times = Recorded::Times(vec![0, 5, 5, 900]);
+        assert_eq!(times.offsets(&Replay::PLAIN, 1), [0, 5, 5, 900]);
+    }
+
+    #[test]
+    fn counts_are_spread_within_their_minute_and_evenly_if_asked() {
+        let recorded = counts(&[100, 0, 50]);
+        let offsets = recorded.offsets(&Replay::PLAIN, 3);
         assert_eq!(offsets.len(), 150);
         assert!(offsets.is_sorted());
-        assert_eq!(offsets.iter().filter(|at| **at < MINUTE_NS).count(), 100);
-        assert_eq!(
-            offsets.iter().filter(|at| **at >= 2 * MINUTE_NS && **at < 3 * MINUTE_NS).count(),
-            50
-        );
-        assert_eq!(offsets, trace.offsets(3));
-        assert_ne!(offsets, trace.offsets(4));
+        assert_eq!(offsets.iter().filter(|at| **at < 60_000_000_000).count(), 100);
+        assert_eq!(offsets, recorded.offsets(&Replay::PLAIN, 3));
+        assert_ne!(offsets, recorded.offsets(&Replay::PLAIN, 4));
+        let even = Replay { within: Within::Even, ..Replay::PLAIN };
+        assert_eq!(counts(&[3]).offsets(&even, 1), [0, 20_000_000_000, 40_000_000_000]);
     }
 
     #[test]
-    fn a_wrong_line_is_named() {
-        let cases = [
-            ("", 1),
-            ("time\n1", 1),
-            ("seconds\n1\nx", 3),
-            ("seconds\n2\n1", 3),
-            ("seconds\n-1", 2),
-            ("seconds\nnan", 2),
-            ("minute,count\n1", 2),
-            ("minute,count\n1,1\n1,1", 3),
-            ("minute,count\n0,99999999999", 2),
-            ("minute,count\n99999999999,1", 2),
-        ];
-        for (text, line) in cases {
-            let Err(Error::Trace { line: found, .. }) = Trace::parse(text) else {
-                panic!("{text:?} was read")
-            };
-            assert_eq!(found, line, "{text:?}");
+    fn a_replay_begins_and_ends_where_asked_and_is_faster_if_asked() {
+        let times = Recorded::Times((0..1000).map(|at| at * 10).collect());
+        let part = Replay { from_ns: 100, length_ns: 50, ..Replay::PLAIN };
+        assert_eq!(times.offsets(&part, 1), [0, 10, 20, 30, 40]);
+        let fast = Replay { speed: 2.0, ..part };
+        assert_eq!(times.offsets(&fast, 1), [0, 5, 10, 15, 20, 25, 30, 35, 40, 45]);
+    }
+
+    #[test]
+    fn copies_multiply_the_number_of_arrivals() {
+        let times = Recorded::Times((0..10_000).map(|at| at * 10).collect());
+        for recorded in [times, counts(&[5000, 5000])] {
+            for copies in [0.25, 1.0, 2.5] {
+                let replay = Replay { copies, ..Replay::PLAIN };
+                let found = recorded.offsets(&replay, 7).len() as f64;
+                assert!((found / (10_000.0 * copies) - 1.0).abs() < 0.05, "{found} at {copies}");
+            }
         }
     }
 }

@@ -121,11 +121,6 @@ impl Checker {
         }
     }
 
-    /// Whether a request waits: only then can its client's leaving end it.
-    pub(crate) fn waits(&self, id: RequestId) -> bool {
-        matches!(self.open.get(&id), Some((Stage::Waiting, _)))
-    }
-
     pub(crate) fn queue(&self, waiting: usize, queue_max: usize) -> Result<(), Violation> {
         if waiting <= queue_max {
             return Ok(());

@@ -18,8 +18,13 @@ pub fn random_scenario(seed: u64) -> Scenario {
     let models = (0..rng.random_range(1..=5)).map(|index| random_model(index, &mut rng)).collect();
     let admission = rng.random_bool(0.2).then(|| "always".to_owned());
     let lead = rng.random_bool(0.3).then(|| Duration::from_micros(rng.random_range(0..2000)));
-    let router = RouterChoice { admission, dispatch: None, lead };
-    Scenario { seed, duration, router, executors, models }
+    let batching = rng.random_bool(0.5).then(|| any_policy(&mut rng));
+    let router = RouterChoice { admission, batching, lead, dispatch: None };
+    Scenario { seed, duration, warmup: Duration::ZERO, load: 1.0, router, executors, models }
+}
+
+fn any_policy(rng: &mut Pcg64Mcg) -> String {
+    batcher::ALL[rng.random_range(0..batcher::ALL.len())].name.to_owned()
 }
 
 fn random_executor(rng: &mut Pcg64Mcg) -> ExecutorSpec {
@@ -36,6 +41,7 @@ fn random_executor(rng: &mut Pcg64Mcg) -> ExecutorSpec {
         breakdown_every: rng
             .random_bool(0.2)
             .then(|| Duration::from_millis(rng.random_range(50..1000))),
+        ..ExecutorSpec::default()
     }
 }
 
@@ -44,21 +50,21 @@ fn random_model(index: u32, rng: &mut Pcg64Mcg) -> ModelSpec {
     let per_item = Duration::from_micros(rng.random_range(1..2000));
     let batch_max = rng.random_range(1..=32);
     let alone = (fixed + per_item).as_secs_f64();
+    let profile = ProfileSpec::Linear { fixed, per_item, batch_max };
+    let rate = (rng.random_range(0.05..4.0) / alone).min(5000.0);
     ModelSpec {
-        name: format!("model-{index}"),
-        profile: ProfileSpec::Linear { fixed, per_item, batch_max },
         batch_max: rng.random_bool(0.3).then(|| rng.random_range(1..=batch_max)),
         queue_max: if rng.random_bool(0.3) { rng.random_range(1..20) } else { 1000 },
-        policy: rng.random_bool(0.3).then(|| "timeout".to_owned()),
+        policy: rng.random_bool(0.3).then(|| any_policy(rng)),
         delay: rng.random_bool(0.3).then(|| Duration::from_micros(rng.random_range(0..5000))),
         slo: rng
             .random_bool(0.8)
             .then(|| Duration::from_secs_f64(alone * rng.random_range(0.5..20.0))),
-        rate: (rng.random_range(0.05..4.0) / alone).min(5000.0),
         arrivals: ["poisson", "constant", "gamma:3"][rng.random_range(0..3)].to_owned(),
         rows_max: if rng.random_bool(0.2) { rng.random_range(1..=batch_max) } else { 1 },
         priorities: rng.random_range(1..=3),
         shapes: if rng.random_bool(0.2) { rng.random_range(1..=100) } else { 1 },
         cancel_share: if rng.random_bool(0.4) { rng.random::<f64>() * 0.5 } else { 0.0 },
+        ..ModelSpec::new(&format!("model-{index}"), profile, rate)
     }
 }

@@ -3,17 +3,34 @@
 //! The same [`router::Router`] that the server drives is driven here by a heap of happenings, so that an hour of
 //! traffic takes seconds and the same seed gives the same history.
 
+pub mod bound;
 mod check;
+pub mod clock;
+pub mod compare;
 mod executor;
 mod fuzz;
+mod goodput;
+mod latency;
+pub mod page;
+pub mod parallel;
+pub mod plan;
+pub mod published;
 mod replay;
 mod report;
 mod scenario;
+mod table;
+mod window;
 mod world;
 
 pub use check::Violation;
 pub use fuzz::random_scenario;
+pub use goodput::{Goodput, Search, SimError};
+pub use latency::Latencies;
 pub use replay::{Difference, ReplayError, Replayed, replay};
 pub use report::{ModelReport, Report};
-pub use scenario::{ExecutorSpec, ModelSpec, ProfileSpec, Scenario, ScenarioError};
-pub use world::{History, World};
+pub use scenario::{
+    Drift, DriftShape, ExecutorSpec, ModelSpec, Neighbours, Popularity, ProfileSpec, RouterChoice,
+    Scale, Scenario, ScenarioError, Split, Stall, TraceSpec,
+};
+pub use table::Table;
+pub use world::{History, World, speed};

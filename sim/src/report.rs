@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use router::Rejection;
 
+use crate::{Latencies, Table};
+
 /// What happened to the requests of one model.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelReport {
     /// Its name.
     pub name: String,
+    /// Which `[[model]]` of the scenario it is of.
+    pub entry: usize,
     /// Requests that asked.
     pub offered: u64,
     /// Answered within their deadline, or without one.
@@ -26,53 +30,99 @@ pub struct ModelReport {
     pub batches: u64,
     /// Rows of those batches.
     pub rows: u64,
-    /// From arrival to answer, of those answered; sorted.
-    pub latencies: Vec<Duration>,
+    /// From arrival to answer, of those answered.
+    pub latencies: Latencies,
 }
 
 impl ModelReport {
+    /// Adds another model's counts.
+    fn add(&mut self, other: &Self) {
+        self.offered += other.offered;
+        self.in_time += other.in_time;
+        self.late += other.late;
+        self.refused.iter_mut().zip(other.refused).for_each(|(sum, count)| *sum += count);
+        self.failed += other.failed;
+        self.cancelled += other.cancelled;
+        self.batches += other.batches;
+        self.rows += other.rows;
+        self.latencies.add(&other.latencies);
+    }
+
+    /// Rows of a batch, on average.
+    #[must_use]
+    pub fn batch_mean(&self) -> f64 {
+        self.rows as f64 / self.batches.max(1) as f64
+    }
+
     /// All refusals.
     #[must_use]
     pub fn refused_total(&self) -> u64 {
         self.refused.iter().sum()
     }
-
-    /// The latency that this share of the answered requests stayed within.
-    #[must_use]
-    pub fn percentile(&self, share: f64) -> Duration {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a share of a length"
-        )]
-        let rank = (self.latencies.len() as f64 * share).ceil() as usize;
-        self.latencies.get(rank.saturating_sub(1)).copied().unwrap_or_default()
-    }
 }
 
 /// What happened in a simulated world.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
-    /// How long requests arrived.
+    /// How long requests arrived that are counted.
     pub duration: Duration,
     /// By model, in the scenario's order.
     pub models: Vec<ModelReport>,
+    /// Requests that were late, refused or failed.
+    pub bad: u64,
+    /// The run was ended early, for there were too many of those.
+    pub stopped: bool,
+    /// How many executors there were.
+    pub executors: u32,
+    /// How long executors ran batches, together, before counting as well.
+    pub busy: Duration,
 }
+
+/// More models than this are shown together with the equal ones.
+const ROWS_MAX: usize = 40;
 
 impl Report {
     /// Requests answered in time, a second.
     #[must_use]
     pub fn goodput(&self) -> f64 {
-        self.models.iter().map(|model| model.in_time).sum::<u64>() as f64
-            / self.duration.as_secs_f64()
+        self.total().in_time as f64 / self.duration.as_secs_f64()
+    }
+
+    /// The share of requests answered in time, of those whose clients stayed.
+    #[must_use]
+    pub fn attainment(&self) -> f64 {
+        let total = self.total();
+        let stayed = total.offered.saturating_sub(total.cancelled);
+        if stayed == 0 { 1.0 } else { total.in_time as f64 / stayed as f64 }
+    }
+
+    /// All models together.
+    #[must_use]
+    pub fn total(&self) -> ModelReport {
+        let mut total = ModelReport { name: "all".to_owned(), ..ModelReport::default() };
+        self.models.iter().for_each(|model| total.add(model));
+        total
+    }
+
+    /// The rows to show: each model, or where they are many the equal ones together.
+    fn rows(&self) -> Vec<ModelReport> {
+        if self.models.len() <= ROWS_MAX {
+            return self.models.clone();
+        }
+        let mut rows: Vec<ModelReport> = Vec::new();
+        for model in &self.models {
+            match rows.last_mut().filter(|row| row.entry == model.entry) {
+                Some(row) => row.add(model),
+                None => rows.push(model.clone()),
+            }
+        }
+        rows
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:<16} {:>9} {:>9} {:>7} {:>9} {:>7} {:>9} {:>7} {:>9} {:>9}",
+        let head = [
             "model",
             "offered",
             "in time",
@@ -82,30 +132,29 @@ impl fmt::Display for Report {
             "cancelled",
             "batch",
             "p50 ms",
-            "p99 ms"
-        )?;
-        for model in &self.models {
-            let ms = |share| model.percentile(share).as_secs_f64() * 1e3;
-            writeln!(
-                f,
-                "{:<16} {:>9} {:>9} {:>7} {:>9} {:>7} {:>9} {:>7.2} {:>9.3} {:>9.3}",
-                model.name,
-                model.offered,
-                model.in_time,
-                model.late,
-                model.refused_total(),
-                model.failed,
-                model.cancelled,
-                model.rows as f64 / model.batches.max(1) as f64,
-                ms(0.5),
-                ms(0.99)
-            )?;
-            for (reason, count) in
-                Rejection::ALL.iter().zip(model.refused).filter(|(_, count)| *count > 0)
-            {
-                writeln!(f, "{:<16} {count:>9} refused: {}", "", reason.name())?;
-            }
+            "p99 ms",
+        ];
+        let mut table = Table::new(&head);
+        for model in &self.rows() {
+            let ms =
+                |share| format!("{:.3}", model.latencies.percentile(share).as_secs_f64() * 1e3);
+            let counts = [model.offered, model.in_time, model.late, model.refused_total()];
+            let mut row = vec![model.name.clone()];
+            row.extend(counts.iter().chain([&model.failed, &model.cancelled]).map(u64::to_string));
+            row.extend([format!("{:.2}", model.batch_mean()), ms(0.5), ms(0.99)]);
+            table.push(row);
         }
-        write!(f, "goodput {:.1} requests/s", self.goodput())
+        write!(f, "{table}")?;
+        let total = self.total();
+        let reasons = Rejection::ALL.iter().zip(total.refused).filter(|(_, count)| *count > 0);
+        for (reason, count) in reasons {
+            writeln!(f, "{count} refused: {}", reason.name())?;
+        }
+        write!(
+            f,
+            "goodput {:.1} requests/s, {:.2} % in time",
+            self.goodput(),
+            100.0 * self.attainment()
+        )
     }
 }

@@ -1,11 +1,19 @@
 //! A scenario: models, executors, who asks for what, and how the router is set. Unknown keys are refused.
 
+mod demand;
+mod executor;
+mod model;
+
+use std::path::Path;
 use std::time::Duration;
 
-use loadgen::Arrivals;
-use models::{LatencyProfile, deserialize_duration, deserialize_duration_option};
+use models::{deserialize_duration, deserialize_duration_option};
 use router::RouterSettings;
 use serde::Deserialize;
+
+pub(crate) use demand::{Demand, Source};
+pub use executor::{Drift, DriftShape, ExecutorSpec, Neighbours, Stall};
+pub use model::{ModelSpec, Popularity, ProfileSpec, Scale, Split, TraceSpec};
 
 /// A simulated world, whole. `sim/scenarios/` holds documented ones.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -17,6 +25,12 @@ pub struct Scenario {
     /// How long requests arrive; what was accepted is then finished.
     #[serde(deserialize_with = "deserialize_duration")]
     pub duration: Duration,
+    /// Requests that arrive before this are served, and not counted.
+    #[serde(default, deserialize_with = "deserialize_duration")]
+    pub warmup: Duration,
+    /// Multiplies all rates.
+    #[serde(default = "model::one_time")]
+    pub load: f64,
     /// How the router is set.
     #[serde(default)]
     pub router: RouterChoice,
@@ -36,120 +50,11 @@ pub struct RouterChoice {
     pub admission: Option<String>,
     /// The dispatch policy; the default one if absent.
     pub dispatch: Option<String>,
+    /// The batching policy of models that name none; the default one if absent.
+    pub batching: Option<String>,
     /// How long before its batch ends an executor is given the next one.
     #[serde(deserialize_with = "deserialize_duration_option")]
     pub lead: Option<Duration>,
-}
-
-/// Equal executors.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ExecutorSpec {
-    /// How many.
-    pub count: u32,
-    /// Relative spread of run times (log-normal).
-    pub noise: f64,
-    /// Share of runs that take `straggler_factor` times as long.
-    pub straggler_share: f64,
-    /// How much longer a straggler takes.
-    pub straggler_factor: f64,
-    /// True time over profiled time: 1 when the profile is right.
-    pub speed_error: f64,
-    /// Share of runs that fail.
-    pub failure_share: f64,
-    /// Mean time between breakdowns of an executor; none if absent.
-    #[serde(deserialize_with = "deserialize_duration_option")]
-    pub breakdown_every: Option<Duration>,
-}
-
-impl Default for ExecutorSpec {
-    fn default() -> Self {
-        Self {
-            count: 1,
-            noise: 0.0,
-            straggler_share: 0.0,
-            straggler_factor: 5.0,
-            speed_error: 1.0,
-            failure_share: 0.0,
-            breakdown_every: None,
-        }
-    }
-}
-
-/// A model and its clients.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelSpec {
-    /// Its name in reports.
-    pub name: String,
-    /// What a run takes.
-    pub profile: ProfileSpec,
-    /// The most rows of a batch of several requests; the profile's largest by default.
-    #[serde(default)]
-    pub batch_max: Option<u32>,
-    /// The most requests that wait.
-    #[serde(default = "default_queue_max")]
-    pub queue_max: usize,
-    /// The batching policy; the default one if absent.
-    #[serde(default)]
-    pub policy: Option<String>,
-    /// How long the oldest may wait for company.
-    #[serde(default, deserialize_with = "deserialize_duration_option")]
-    pub delay: Option<Duration>,
-    /// From arrival to deadline; none for best effort.
-    #[serde(default, deserialize_with = "deserialize_duration_option")]
-    pub slo: Option<Duration>,
-    /// Requests a second.
-    pub rate: f64,
-    /// `"constant"`, `"poisson"`, or `"gamma:CV"`.
-    #[serde(default = "default_arrivals")]
-    pub arrivals: String,
-    /// Rows of a request, drawn evenly from 1 to this.
-    #[serde(default = "one")]
-    pub rows_max: u32,
-    /// Priority levels, drawn evenly from 1 to this.
-    #[serde(default = "one")]
-    pub priorities: u32,
-    /// Different shapes, drawn evenly.
-    #[serde(default = "one")]
-    pub shapes: u32,
-    /// Share of clients that leave at a random moment before their deadline.
-    #[serde(default)]
-    pub cancel_share: f64,
-}
-
-fn default_queue_max() -> usize {
-    models::QUEUE_MAX
-}
-
-fn default_arrivals() -> String {
-    "poisson".into()
-}
-
-fn one() -> u32 {
-    1
-}
-
-/// What a run takes: a line, or measured points.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, untagged)]
-pub enum ProfileSpec {
-    /// `fixed + per_item * rows`.
-    Linear {
-        /// The time of a run without rows.
-        #[serde(deserialize_with = "deserialize_duration")]
-        fixed: Duration,
-        /// The time of each row.
-        #[serde(deserialize_with = "deserialize_duration")]
-        per_item: Duration,
-        /// The largest batch.
-        batch_max: u32,
-    },
-    /// Lines of `batch,median_us,p99_us,runs`, as in `models/profiles`.
-    Csv {
-        /// The text of the file.
-        csv: String,
-    },
 }
 
 /// What is wrong with a scenario.
@@ -171,13 +76,37 @@ pub enum ScenarioError {
         /// What is wrong.
         reason: String,
     },
+    /// An executor's numbers make no sense.
+    #[error("executor {index}: {reason}")]
+    Executor {
+        /// Counted from 1.
+        index: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The whole makes no sense.
+    #[error("{0}")]
+    Whole(String),
     /// A policy's name is not known.
     #[error("{0}")]
     Policy(String),
 }
 
 impl Scenario {
-    /// Reads a scenario file; `file` is for messages.
+    /// Reads a scenario file.
+    ///
+    /// # Errors
+    /// What is wrong and where.
+    pub fn read(file: &Path) -> Result<Self, ScenarioError> {
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file).map_err(|error| ScenarioError::File {
+            file: name.clone(),
+            reason: error.to_string(),
+        })?;
+        Self::from_text(&name, &text)
+    }
+
+    /// Reads a scenario's text; `file` is for messages, and the files that the text names are found from its folder.
     ///
     /// # Errors
     /// What is wrong and where.
@@ -186,12 +115,68 @@ impl Scenario {
             file: file.to_owned(),
             reason: error.to_string(),
         };
-        let scenario: Self = toml::from_str(text).map_err(wrong)?;
-        for model in &scenario.models {
-            model.latency_profile()?;
-            model.arrivals()?;
+        let mut scenario: Self = toml::from_str(text).map_err(wrong)?;
+        let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+        for model in &mut scenario.models {
+            model.read_files(folder)?;
         }
+        scenario.check()?;
         Ok(scenario)
+    }
+
+    /// Refuses numbers that make no sense.
+    ///
+    /// # Errors
+    /// The first of them.
+    pub fn check(&self) -> Result<(), ScenarioError> {
+        let whole = |reason: &str| Err(ScenarioError::Whole(reason.to_owned()));
+        if self.duration.is_zero() {
+            return whole("duration must be above 0");
+        }
+        if self.warmup >= self.duration {
+            return whole("warmup must be shorter than duration");
+        }
+        if !(self.load.is_finite() && self.load > 0.0) {
+            return whole("load must be a positive number");
+        }
+        if self.executors.iter().all(|executor| executor.count == 0) {
+            return whole("a scenario needs an executor");
+        }
+        if self.models.iter().all(|model| model.count == 0) {
+            return whole("a scenario needs a model");
+        }
+        for (index, executor) in self.executors.iter().enumerate() {
+            let wrong = |reason| ScenarioError::Executor { index: index + 1, reason };
+            executor.check().map_err(wrong)?;
+        }
+        for model in &self.models {
+            model.latency_profile()?;
+            model.check()?;
+            self.policy_of(model)?;
+        }
+        Ok(())
+    }
+
+    /// The batching policy of a model: its own, else the scenario's, else the default.
+    ///
+    /// # Errors
+    /// Where no policy has that name.
+    pub fn policy_of(&self, model: &ModelSpec) -> Result<&'static batcher::Entry, ScenarioError> {
+        let name = model.policy.as_ref().or(self.router.batching.as_ref());
+        let Some(name) = name else { return Ok(&batcher::ALL[0]) };
+        batcher::by_name(name).map_err(|error| ScenarioError::Model {
+            model: model.name.clone(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// The same world with another batching policy for all models.
+    #[must_use]
+    pub fn with_batching(&self, policy: &str) -> Self {
+        let mut scenario = self.clone();
+        scenario.router.batching = Some(policy.to_owned());
+        scenario.models.iter_mut().for_each(|model| model.policy = None);
+        scenario
     }
 
     /// The router's settings with defaults filled in.
@@ -203,59 +188,13 @@ impl Scenario {
         settings.lead = self.router.lead.unwrap_or(settings.lead);
         settings
     }
-}
 
-impl ModelSpec {
-    fn wrong(&self, reason: impl std::fmt::Display) -> ScenarioError {
-        ScenarioError::Model { model: self.name.clone(), reason: reason.to_string() }
-    }
-
-    /// Time by batch size.
-    ///
-    /// # Errors
-    /// Where the points make no profile.
-    pub fn latency_profile(&self) -> Result<LatencyProfile, ScenarioError> {
-        match &self.profile {
-            ProfileSpec::Linear { batch_max: 0, .. } => {
-                Err(self.wrong("batch_max must be at least 1"))
-            }
-            ProfileSpec::Linear { fixed, per_item, .. } if (*fixed + *per_item).is_zero() => {
-                Err(self.wrong("a run takes some time"))
-            }
-            ProfileSpec::Linear { fixed, per_item, batch_max } => {
-                Ok(LatencyProfile::linear(*fixed, *per_item, *batch_max))
-            }
-            ProfileSpec::Csv { csv } => {
-                LatencyProfile::from_csv(csv).map_err(|error| self.wrong(error))
-            }
-        }
-    }
-
-    /// When its clients ask.
-    ///
-    /// # Errors
-    /// Where the arrival process or its rate is not known.
-    pub fn arrivals(&self) -> Result<Arrivals, ScenarioError> {
-        let arrivals: Arrivals = self.arrivals.parse().map_err(|error| self.wrong(error))?;
-        arrivals.offsets(self.rate, 0).map_err(|error| self.wrong(error))?;
-        Ok(arrivals)
+    /// How many executors there are.
+    #[must_use]
+    pub fn executor_count(&self) -> u32 {
+        self.executors.iter().map(|executor| executor.count).sum()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unknown_keys_and_impossible_numbers_are_refused_with_their_place() {
-        let text = "duration = \"1s\"\n[[executor]]\ncuont = 2\n[[model]]\nname = \"m\"\nrate = 1\nprofile = { fixed = \"1ms\", per_item = \"1ms\", batch_max = 1 }\n";
-        let error = Scenario::from_text("s.toml", text).unwrap_err().to_string();
-        assert!(error.contains("line 3") && error.contains("unknown field `cuont`"), "{error}");
-        let error = Scenario::from_text(
-            "s.toml",
-            &text.replace("cuont", "count").replace("rate = 1", "rate = 0"),
-        )
-        .unwrap_err();
-        assert!(error.to_string().starts_with("model \"m\": "), "{error}");
-    }
-}
+mod tests;

@@ -1,11 +1,13 @@
 //! Virtual time: a heap of happenings drives the router, as threads and clocks do in the server.
 
+pub mod speed;
+
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use batcher::{Deadline, Instant, PolicySettings, Request, RequestId, by_name};
-use loadgen::Offsets;
+use batcher::{Deadline, Instant, PolicySettings, Request, RequestId};
 use models::{BatchId, ExecutorId, LatencyProfile, Slo, VariantId};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -13,6 +15,8 @@ use router::{Action, Event, Line, Rejection, Router, Shape, ShapeId, VariantSpec
 
 use crate::check::{BatchRules, Checker};
 use crate::executor::SimExecutor;
+use crate::scenario::{Demand, Source};
+use crate::window::Window;
 use crate::{ModelReport, ModelSpec, Report, Scenario, ScenarioError, Violation};
 
 /// How long a broken executor stays away.
@@ -34,17 +38,26 @@ enum Happening {
 }
 
 struct Model {
-    spec: ModelSpec,
+    spec: Arc<ModelSpec>,
+    policy: &'static str,
     profile: LatencyProfile,
-    arrivals: Offsets,
+    arrivals: Source,
     rules: BatchRules,
 }
 
+/// A request without its end.
 struct Asked {
     model: usize,
     shape: u32,
     arrived: Instant,
     deadline: Deadline,
+    waits: bool,
+}
+
+/// A batch that an executor holds.
+struct Held {
+    model: usize,
+    requests: Vec<RequestId>,
 }
 
 /// A simulated world.
@@ -56,12 +69,17 @@ pub struct World {
     router: Router,
     executors: Vec<SimExecutor>,
     models: Vec<Model>,
-    asked: BTreeMap<RequestId, Asked>,
-    /// What a held batch takes, and its requests.
-    held: BTreeMap<BatchId, (usize, Vec<RequestId>)>,
+    asked: Window<Asked>,
+    held: Window<Held>,
+    /// Memory of ended batches, used again.
+    spare: Vec<Vec<RequestId>>,
     request_next: u64,
     until: Instant,
-    checker: Checker,
+    /// Requests that arrive before are not counted.
+    counted_from: Instant,
+    /// The run ends early when more than that are late, refused or failed.
+    bad_max: u64,
+    checker: Option<Checker>,
     report: Report,
     history: History,
 }
@@ -91,26 +109,41 @@ impl World {
         let settings = scenario.router_settings();
         let router =
             Router::new(settings).map_err(|error| ScenarioError::Policy(error.to_string()))?;
-        let specs =
-            scenario.executors.iter().flat_map(|spec| (0..spec.count).map(move |_| spec.clone()));
         let mut world = Self {
             now: Instant::ZERO,
             sequence: 0,
             heap: BinaryHeap::new(),
             rng: Pcg64Mcg::seed_from_u64(scenario.seed),
             router,
-            executors: specs.map(SimExecutor::new).collect(),
+            executors: SimExecutor::all(&scenario.executors),
             models: Vec::new(),
-            asked: BTreeMap::new(),
-            held: BTreeMap::new(),
+            asked: Window::default(),
+            held: Window::default(),
+            spare: Vec::new(),
             request_next: 0,
             until: Instant::ZERO + scenario.duration,
-            checker: Checker::default(),
-            report: Report { duration: scenario.duration, models: Vec::new() },
+            checker: Some(Checker::default()),
+            counted_from: Instant::ZERO + scenario.warmup,
+            bad_max: u64::MAX,
+            report: Report {
+                duration: scenario.duration.saturating_sub(scenario.warmup),
+                executors: scenario.executor_count(),
+                ..Report::default()
+            },
             history: History::default(),
         };
-        for (index, spec) in scenario.models.iter().enumerate() {
-            world.add_model(spec, scenario.seed.wrapping_add(index as u64 + 1))?;
+        let mut entries = Vec::new();
+        for spec in &scenario.models {
+            let policy = scenario.policy_of(spec)?;
+            entries.push((Arc::new(spec.clone()), spec.latency_profile()?, policy));
+        }
+        for Demand { entry, name, arrivals } in scenario.demands()? {
+            let (spec, profile, policy) = &entries[entry];
+            let batch_max = spec.batch_max.unwrap_or(profile.batch_max());
+            let rules = BatchRules { batch_max, in_time: policy.promises.in_time };
+            world.report.models.push(ModelReport { name, entry, ..ModelReport::default() });
+            let (spec, profile, policy) = (spec.clone(), profile.clone(), policy.name);
+            world.models.push(Model { spec, policy, profile, arrivals, rules });
         }
         Ok(world)
     }
@@ -121,18 +154,26 @@ impl World {
             History { lines: vec![Line::Settings(scenario.router_settings())], kept: true };
     }
 
-    fn add_model(&mut self, spec: &ModelSpec, seed: u64) -> Result<(), ScenarioError> {
-        let wrong = |reason: String| ScenarioError::Model { model: spec.name.clone(), reason };
-        let arrivals =
-            spec.arrivals()?.offsets(spec.rate, seed).map_err(|error| wrong(error.to_string()))?;
-        let profile = spec.latency_profile()?;
-        let policy = spec.policy.as_deref().unwrap_or(batcher::ALL[0].name);
-        let entry = by_name(policy).map_err(|error| wrong(error.to_string()))?;
-        let batch_max = spec.batch_max.unwrap_or(profile.batch_max());
-        let rules = BatchRules { batch_max, in_time: entry.promises.in_time };
-        self.report.models.push(ModelReport { name: spec.name.clone(), ..ModelReport::default() });
-        self.models.push(Model { spec: spec.clone(), profile, arrivals, rules });
-        Ok(())
+    /// Does without the invariants' checks: for the many runs of a comparison, once a checked run has passed.
+    #[must_use]
+    pub fn unchecked(mut self) -> Self {
+        self.checker = None;
+        self
+    }
+
+    /// Ends the run as soon as more than so many requests are late, refused or failed; its report then says so.
+    #[must_use]
+    pub fn stop_beyond(mut self, bad_max: u64) -> Self {
+        self.bad_max = bad_max;
+        self
+    }
+
+    /// Asks the checker, if there is one.
+    fn check(
+        &mut self,
+        ask: impl FnOnce(&mut Checker) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        self.checker.as_mut().map_or(Ok(()), ask)
     }
 
     /// Lets everything happen.
@@ -162,16 +203,18 @@ impl World {
                     self.carry_out()?;
                 }
             }
+            if self.report.bad > self.bad_max {
+                self.report.stopped = true;
+                return Ok((self.report, self.history));
+            }
             if still > STILL_MAX {
                 return Err(
                     self.violation("the router asks to be called again and again at one instant")
                 );
             }
         }
-        self.checker.finished(&self.router.tally())?;
-        for model in &mut self.report.models {
-            model.latencies.sort_unstable();
-        }
+        let tally = self.router.tally();
+        self.check(|checker| checker.finished(&tally))?;
         Ok((self.report, self.history))
     }
 
@@ -195,17 +238,17 @@ impl World {
     }
 
     fn variant_spec(&self, index: usize, executors: Vec<ExecutorId>) -> VariantSpec {
-        let Model { spec, profile, rules, .. } = &self.models[index];
+        let Model { spec, policy, profile, rules, .. } = &self.models[index];
         VariantSpec {
             variant: variant(index),
             profile: profile.clone(),
             profiled_elements: ELEMENTS,
             slo: spec.slo.map(|latency| Slo { latency }),
             queue_max: spec.queue_max,
-            policy: spec.policy.clone().unwrap_or_else(|| batcher::ALL[0].name.to_owned()),
+            policy: (*policy).to_owned(),
             settings: PolicySettings {
                 batch_max: rules.batch_max,
-                preferred: Vec::new(),
+                preferred: spec.preferred.clone(),
                 delay: spec.delay.unwrap_or_default(),
             },
             executors,
@@ -219,7 +262,7 @@ impl World {
 
     fn move_to(&mut self, at: Instant) -> Result<(), Violation> {
         self.now = at;
-        self.checker.time(at)
+        self.check(|checker| checker.time(at))
     }
 
     fn plan_arrival(&mut self, model: usize) {
@@ -247,8 +290,12 @@ impl World {
             Happening::Breakdown { executor } => {
                 let state = &mut self.executors[executor.index()];
                 (state.up, state.life) = (false, state.life + 1);
-                state.held.clear();
-                self.checker.lost(executor);
+                for (batch, _) in state.held.drain(..) {
+                    self.held.remove(batch.0);
+                }
+                if let Some(checker) = &mut self.checker {
+                    checker.lost(executor);
+                }
                 self.push(self.now + REPAIR, Happening::Repair { executor });
                 self.feed(Event::ExecutorDown { executor })
             }
@@ -276,25 +323,31 @@ impl World {
         let patience = spec.slo.unwrap_or(Duration::from_millis(100)).mul_f64(self.rng.random());
         let id = RequestId(self.request_next);
         self.request_next += 1;
-        self.report.models[index].offered += 1;
-        self.asked.insert(id, Asked { model: index, shape, arrived: self.now, deadline });
-        self.checker.arrived(id, shape);
+        self.report.models[index].offered += u64::from(self.now >= self.counted_from);
+        let waits = true;
+        self.asked.push(id.0, Asked { model: index, shape, arrived: self.now, deadline, waits });
+        if let Some(checker) = &mut self.checker {
+            checker.arrived(id, shape);
+        }
         if leaves {
             self.push(self.now + patience, Happening::Leaving { id, model: index, shape });
         }
         let request = Request { id, rows, priority, arrived: self.now, deadline };
         let elements = ELEMENTS * u64::from(shape);
         let shape = Shape { id: ShapeId(shape), elements };
-        self.feed(Event::RequestArrived { request, variant: variant(index), shape })
+        self.feed(Event::RequestArrived { request, variant: variant(index), shape })?;
+        let waiting = self.router.waiting(variant(index));
+        let queue_max = self.models[index].spec.queue_max;
+        self.check(|checker| checker.queue(waiting, queue_max))
     }
 
     fn leave(&mut self, id: RequestId, model: usize, shape: u32) -> Result<(), Violation> {
-        if !self.checker.waits(id) {
+        if !self.asked.get(id.0).is_some_and(|asked| asked.waits) {
             return Ok(());
         }
-        self.asked.remove(&id);
-        self.report.models[model].cancelled += 1;
-        self.checker.ended(id)?;
+        let asked = self.asked.remove(id.0).expect("it was just seen");
+        self.report.models[model].cancelled += u64::from(asked.arrived >= self.counted_from);
+        self.check(|checker| checker.ended(id))?;
         self.feed(Event::RequestCancelled { id, variant: variant(model), shape: ShapeId(shape) })
     }
 
@@ -311,20 +364,19 @@ impl World {
         }
         let (ended, takes) = state.held.pop_front().expect("a batch that ends was held");
         assert_eq!(ended, batch, "batches of an executor end in order");
-        self.checker.left(executor);
-        let (model, requests) = self.held.remove(&batch).expect("a batch that ends was held");
-        for id in requests {
-            let asked = self.asked.remove(&id).expect("a request that ran was asked");
-            let report = &mut self.report.models[model];
-            if fails {
-                report.failed += 1;
-            } else {
-                let in_time = self.now <= asked.deadline.0;
-                *(if in_time { &mut report.in_time } else { &mut report.late }) += 1;
-                report.latencies.push(self.now.since(asked.arrived));
-            }
-            self.checker.ended(id)?;
+        if let Some(checker) = &mut self.checker {
+            checker.left(executor);
         }
+        let Held { model, mut requests } =
+            self.held.remove(batch.0).expect("a batch that ends was held");
+        for id in requests.drain(..) {
+            let asked = self.asked.remove(id.0).expect("a request that ran was asked");
+            if asked.arrived >= self.counted_from {
+                self.report.count_end(model, fails, self.now, &asked);
+            }
+            self.check(|checker| checker.ended(id))?;
+        }
+        self.spare.push(requests);
         self.start_next(executor);
         self.feed(if fails {
             Event::BatchFailed { batch }
@@ -335,11 +387,18 @@ impl World {
 
     /// The batch in front of an executor's queue begins to run.
     fn start_next(&mut self, executor: ExecutorId) {
-        let state = &mut self.executors[executor.index()];
-        let Some((batch, profiled)) = state.held.front().copied() else { return };
-        let run = state.run(profiled, &mut self.rng);
+        let index = executor.index();
+        let Some((batch, profiled)) = self.executors[index].held.front().copied() else { return };
+        let (first, end) = self.executors[index].device;
+        let busy = (first..end)
+            .filter(|&other| other != index && !self.executors[other].held.is_empty())
+            .count();
+        let busy = u32::try_from(busy).expect("executors are counted in u32");
+        let state = &mut self.executors[index];
+        let run = state.run(profiled, self.now, busy, &mut self.rng);
         state.held[0].1 = run.takes;
         let life = state.life;
+        self.report.busy += run.takes;
         self.push(self.now + run.takes, Happening::End { executor, life, batch, fails: run.fails });
     }
 
@@ -361,9 +420,6 @@ impl World {
                 Action::Unload { .. } => {}
             }
         }
-        for (index, model) in self.models.iter().enumerate() {
-            self.checker.queue(self.router.waiting(variant(index)), model.spec.queue_max)?;
-        }
         Ok(())
     }
 
@@ -377,13 +433,22 @@ impl World {
         let index = variant.index();
         let model = &self.models[index];
         let batch = self.router.batch(id).expect("a launched batch is held");
-        self.checker.launched(id, batch, model.rules)?;
+        if let Some(checker) = &mut self.checker {
+            checker.launched(id, batch, model.rules)?;
+        }
         if !self.executors[executor.index()].up {
             return Err(self.violation("a batch was launched on an executor that is down"));
         }
-        let shape = self.asked.get(&batch.requests[0]).map_or(1, |asked| asked.shape);
+        let shape = self.asked.get(batch.requests[0].0).map_or(1, |asked| asked.shape);
         let profiled = model.profile.median(rows) * shape;
-        self.held.insert(id, (index, batch.requests.clone()));
+        let mut requests = self.spare.pop().unwrap_or_default();
+        requests.extend_from_slice(&batch.requests);
+        for request in &requests {
+            if let Some(asked) = self.asked.get_mut(request.0) {
+                asked.waits = false;
+            }
+        }
+        self.held.push(id.0, Held { model: index, requests });
         let report = &mut self.report.models[index];
         report.batches += 1;
         report.rows += u64::from(rows);
@@ -396,11 +461,31 @@ impl World {
     }
 
     fn refuse(&mut self, id: RequestId, rejection: &Rejection) -> Result<(), Violation> {
-        let asked = self.asked.remove(&id);
-        if let Some(asked) = asked {
+        let asked = self.asked.remove(id.0);
+        if let Some(asked) = asked.filter(|asked| asked.arrived >= self.counted_from) {
             self.report.models[asked.model].refused[rejection.index()] += 1;
+            self.report.bad += 1;
         }
-        self.checker.ended(id)
+        self.check(|checker| checker.ended(id))
+    }
+}
+
+impl Report {
+    /// Counts a request of a batch that ended.
+    fn count_end(&mut self, model: usize, fails: bool, now: Instant, asked: &Asked) {
+        let model = &mut self.models[model];
+        if fails {
+            model.failed += 1;
+            self.bad += 1;
+            return;
+        }
+        model.latencies.push(now.since(asked.arrived));
+        if now <= asked.deadline.0 {
+            model.in_time += 1;
+        } else {
+            model.late += 1;
+            self.bad += 1;
+        }
     }
 }
 

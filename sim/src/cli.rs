@@ -1,0 +1,144 @@
+//! The command line of `punctual-sim`.
+
+mod bound;
+mod compare;
+mod plan;
+mod speed;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use sim::compare::{Choice, choices};
+use sim::{Scenario, World, random_scenario};
+
+/// Punctual's scheduler in virtual time: the same core as the server's, thousands of times faster than the clock.
+///
+/// The same seed gives the same history on any machine. Scenarios are described in docs/simulator.md.
+#[derive(Debug, Parser)]
+#[command(name = "punctual-sim", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs a scenario file and reports what happened, by model and by reason
+    Run(Run),
+    /// Compares policies in scenarios: a table, and if asked a CSV file and a page with plots
+    Compare(compare::Compare),
+    /// Prints what no policy can exceed: closed forms, a bound for the very arrivals, a clairvoyant optimum
+    Bound(bound::Bound),
+    /// Finds the fewest executors with which enough requests are answered in time
+    Plan(plan::Plan),
+    /// Measures what deciding costs, in CPU time, on many executors and models
+    Speed(speed::Speed),
+    /// Gives a recording of `punctual serve --record FILE` to a fresh router: it must decide the same
+    Replay {
+        /// The recording
+        recording: PathBuf,
+    },
+    /// Tries random worlds until an invariant breaks
+    Fuzz {
+        /// How many
+        #[arg(long, default_value_t = 1000)]
+        seeds: u64,
+        /// The first seed
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The scenario (see sim/scenarios)
+    scenario: PathBuf,
+    /// In place of the scenario's own seed
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Multiplies the scenario's rates
+    #[arg(long, default_value_t = 1.0)]
+    load: f64,
+}
+
+/// Which policies are tried.
+#[derive(Debug, Args)]
+pub(crate) struct Policies {
+    /// Batching policies: names with commas, or all
+    #[arg(long, default_value = "all")]
+    policies: String,
+    /// Dispatch policies: names with commas, or all; the scenario's if absent
+    #[arg(long)]
+    dispatch: Option<String>,
+    /// Admission policies: names with commas, or all; the scenario's if absent
+    #[arg(long)]
+    admission: Option<String>,
+    /// Threads; one a core if absent. The results are the same
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+impl Policies {
+    fn choices(&self) -> Result<Vec<Choice>, String> {
+        choices(Some(&self.policies), self.dispatch.as_deref(), self.admission.as_deref())
+    }
+}
+
+impl Command {
+    /// What is to be printed, or why there is nothing.
+    pub(crate) fn run(self) -> Result<String, String> {
+        match self {
+            Self::Run(run) => run.run(),
+            Self::Compare(compare) => compare.run(),
+            Self::Bound(bound) => bound.run(),
+            Self::Plan(plan) => plan.run(),
+            Self::Speed(speed) => speed.run(),
+            Self::Replay { recording } => {
+                let file = recording.display().to_string();
+                let text = std::fs::read_to_string(&recording)
+                    .map_err(|error| format!("{file}: {error}"))?;
+                let replayed =
+                    sim::replay(text.lines()).map_err(|error| format!("{file}: {error}"))?;
+                Ok(format!("{} events gave the same {} actions", replayed.events, replayed.actions))
+            }
+            Self::Fuzz { seeds, from } => {
+                for seed in from..from.saturating_add(seeds) {
+                    let world =
+                        World::new(&random_scenario(seed)).map_err(|error| error.to_string())?;
+                    world.run().map_err(|violation| format!("seed {seed}: {violation}"))?;
+                }
+                Ok(format!("{seeds} seeds from {from}: no invariant broke"))
+            }
+        }
+    }
+}
+
+impl Run {
+    fn run(self) -> Result<String, String> {
+        let mut scenario = Scenario::read(&self.scenario).map_err(|error| error.to_string())?;
+        scenario.seed = self.seed.unwrap_or(scenario.seed);
+        scenario.load *= self.load;
+        scenario.check().map_err(|error| error.to_string())?;
+        let world = World::new(&scenario).map_err(|error| error.to_string())?;
+        let (report, _) =
+            world.run().map_err(|violation| format!("seed {}: {violation}", scenario.seed))?;
+        Ok(format!("seed {}\n{report}", scenario.seed))
+    }
+}
+
+/// Scenario files with the names that tables give them.
+fn read_all(files: &[PathBuf], seed: Option<u64>) -> Result<Vec<(String, Scenario)>, String> {
+    let read = |file: &PathBuf| {
+        let mut scenario = Scenario::read(file).map_err(|error| error.to_string())?;
+        scenario.seed = seed.unwrap_or(scenario.seed);
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Ok((name, scenario))
+    };
+    files.iter().map(read).collect()
+}
+
+/// What was typed, for those who want the same again.
+fn command_line() -> String {
+    let words = std::env::args().skip(1).collect::<Vec<_>>();
+    format!("punctual-sim {}", words.join(" "))
+}
