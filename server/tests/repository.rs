@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,9 +14,9 @@ use models::{ExecutorId, LatencyProfile};
 use parking_lot::Mutex;
 use server::config::{Config, ControlMode, Flags};
 use server::profiles::ProfileStore;
-use server::repository::loader::Loader;
+use server::repository::loader::{Load, Loader};
 use server::repository::prepare::{Place, Workshop, WorkshopSettings};
-use server::repository::{Repository, Sink};
+use server::repository::{Prepare, Repository, Sink};
 use server::service::{Gone, LoadOverrides, Loaded};
 use server::status::Failure;
 use tempfile::TempDir;
@@ -234,4 +235,47 @@ async fn other_modes_refuse_requests_to_load() {
         assert!(matches!(refused, Err(Failure::Unavailable(_))));
         assert!(matches!(repository.unload("a"), Err(Failure::Unavailable(_))));
     }
+}
+
+/// Prepares nothing until its sender has gone.
+struct Held {
+    begun: crossbeam::channel::Sender<()>,
+    until: crossbeam::channel::Receiver<()>,
+}
+
+impl Prepare for Held {
+    fn wanted(&self, load: &Load) -> Result<BTreeSet<u64>, String> {
+        Ok(load.found.versions.keys().copied().collect())
+    }
+
+    fn prepare(&self, _: &Load, _: u64) -> Result<Loaded, String> {
+        self.begun.send(()).unwrap();
+        Err(format!("{:?}", self.until.recv()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_server_does_not_wait_for_a_load() {
+    let root = tempfile::tempdir().unwrap();
+    write(&root, "m/1/model.onnx", MODEL);
+    let flags = Flags {
+        model_repository: Some(vec![root.path().to_owned()]),
+        model_control_mode: Some(ControlMode::Explicit),
+        ..Flags::default()
+    };
+    let (begun, begins) = crossbeam::channel::unbounded();
+    let (_still_held, until) = crossbeam::channel::bounded::<()>(0);
+    let sink = Arc::new(Notes::default());
+    let loader = Loader::start(1, &[], Box::new(Held { begun, until }), sink).unwrap();
+    let repository = Arc::new(Repository::new(Config::resolve(&flags).unwrap().models, loader));
+    let waiting = tokio::spawn({
+        let repository = Arc::clone(&repository);
+        async move { repository.load("m", LoadOverrides::default()).await }
+    });
+    begins.recv().unwrap();
+    repository.stop();
+    let Err(Failure::Internal(reason)) = waiting.await.unwrap() else {
+        panic!("a load that was not made was answered as made");
+    };
+    assert_eq!(reason, "failed to load 'm', the server is shutting down");
 }
