@@ -154,7 +154,8 @@ mod tests {
     fn one_stall_widens_the_plan_for_a_while_and_no_more() {
         let mut estimate = Estimate::new(LatencyProfile::linear(4 * MS, MS, 16));
         estimate.correct(1, 500 * MS);
-        assert!(estimate.profile().time(1) < 7 * MS, "{:?}", estimate.profile().time(1));
+        // By less than a half, though the run took a hundred times as long.
+        assert!(estimate.profile().time(1) < 15 * MS / 2, "{:?}", estimate.profile().time(1));
         for _ in 0..100 {
             estimate.correct(1, 5 * MS);
         }
