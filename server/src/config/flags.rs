@@ -71,7 +71,7 @@ pub struct Flags {
     #[arg(long, value_name = "PATH", help_heading = "Devices")]
     pub onnxruntime: Option<PathBuf>,
 
-    /// Which requests run together, and when [default: deadline]
+    /// Which requests run together, and when [default: window]
     #[arg(long, value_name = "NAME", help_heading = "Scheduling")]
     pub policy: Option<String>,
     /// Which requests may enter [default: feasible]
