@@ -206,7 +206,7 @@ impl Account<'_> {
 
     fn csv(&self) -> String {
         let mut text = format!(
-            "# {}\nprofile,slo_factor,devices,models,arrivals,run_s,policy,goodput,goodput_at_2x,setting,uncoordinated,staggered,capacity\n",
+            "# {}\nprofile,slo_factor,devices,models,arrivals,requests,policy,goodput,goodput_at_2x,setting,uncoordinated,staggered,capacity\n",
             self.command
         );
         for contest in self.contests {
@@ -217,13 +217,13 @@ impl Account<'_> {
             let spot = contest.spot;
             for entrant in &contest.entrants {
                 text += &format!(
-                    "{},{},{},{},{},{:.3},{},{:.3},{:.3},{},{}\n",
+                    "{},{},{},{},{},{},{},{:.3},{:.3},{},{}\n",
                     self.grid.profiles[spot.profile].name,
                     spot.slo,
                     spot.devices,
                     spot.models,
                     self.grid.arrivals[spot.arrivals],
-                    contest.length.as_secs_f64(),
+                    contest.requests,
                     entrant.policy,
                     entrant.goodput,
                     entrant.overload,
