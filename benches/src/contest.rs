@@ -11,10 +11,8 @@ use crate::grid::{Grid, Spot};
 
 /// Every cell has so many objectives of time at least, so that more than the beginning is measured.
 const SLOS_MIN: u32 = 50;
-/// A tenth of the time goes by before requests are counted.
-const WARMUP: f64 = 0.1;
-/// Where the default policy serves less than this share of the capacity, cells are as long as if it served this.
-const SHARE_MIN: f64 = 0.02;
+/// The share of a run's requests that is counted: the rest is its warm-up.
+const COUNTED: f64 = 0.9;
 
 /// What one policy reached.
 #[derive(Clone, Debug)]
@@ -38,8 +36,8 @@ pub struct Contest {
     pub entrants: Vec<Entrant>,
     /// What even arrivals would allow one model.
     pub forms: ClosedForms,
-    /// Virtual seconds of each run.
-    pub length: Duration,
+    /// Requests of each run.
+    pub requests: u64,
     /// CPU time of this cell.
     pub cpu: Duration,
 }
@@ -62,7 +60,7 @@ impl Contest {
 /// Lets every policy run at a point, with at least so many requests at the default policy's goodput.
 ///
 /// The first policy runs as it is set by default. The others are given their best: every admission and dispatch
-/// policy, and for those that do not promise to be in time several delays and largest batches.
+/// policy, and for those that do not promise to be in time several delays, largest and preferred batches.
 ///
 /// # Errors
 /// Where a world has no answer.
@@ -70,8 +68,10 @@ pub fn contest(grid: &Grid, spot: &Spot, seed: u64, requests: u32) -> Result<Con
     let begin = clock::thread_cpu();
     let slo = grid.slo(spot);
     let forms = closed_forms(&grid.profiles[spot.profile].profile, slo, spot.devices);
-    let (scenario, length) = sized(grid.scenario(spot, seed), slo, requests)?;
-    let search = Search::default();
+    let scenario = grid.scenario(spot, seed);
+    let requests = sized(&scenario, slo, requests)?;
+    let requests = grid.whole_recordings(spot, requests);
+    let search = Search { requests: Some(requests), ..Search::default() };
     let mut entrants = Vec::new();
     let mut worlds = Vec::new();
     for (index, entry) in batcher::ALL.iter().enumerate() {
@@ -80,7 +80,7 @@ pub fn contest(grid: &Grid, spot: &Spot, seed: u64, requests: u32) -> Result<Con
         let (set, found) = if index == 0 {
             (default, found)
         } else {
-            tuned(entry, spot, &forms, (default, found))?
+            tuned(entry, (spot, &forms), search, (default, found))?
         };
         let (policy, goodput, setting) = (entry.name, found.rate, set.text.clone());
         entrants.push(Entrant { policy, goodput, overload: 0.0, setting });
@@ -89,11 +89,11 @@ pub fn contest(grid: &Grid, spot: &Spot, seed: u64, requests: u32) -> Result<Con
     let best = entrants.iter().map(|entrant| entrant.goodput).fold(0.0, f64::max);
     for (entrant, world) in entrants.iter_mut().zip(worlds) {
         if best > 0.0 {
-            entrant.overload = run(&Scenario { load: 2.0 * best, ..world })?.goodput();
+            entrant.overload = run(&search.world_at(&world, 2.0 * best)?)?.goodput();
         }
     }
     let cpu = clock::thread_cpu() - begin;
-    Ok(Contest { spot: *spot, entrants, forms, length, cpu })
+    Ok(Contest { spot: *spot, entrants, forms, requests, cpu })
 }
 
 fn run(scenario: &Scenario) -> Result<Report, SimError> {
@@ -102,24 +102,13 @@ fn run(scenario: &Scenario) -> Result<Report, SimError> {
     Ok(world.run().map_err(|violation| SimError::Violation { seed, violation })?.0)
 }
 
-/// Sets how long a point's worlds run: the same for all policies.
-fn sized(
-    mut scenario: Scenario,
-    slo: Duration,
-    requests: u32,
-) -> Result<(Scenario, Duration), SimError> {
-    let least = slo * SLOS_MIN;
-    let capacity = scenario.capacity()?;
-    let set = |scenario: &mut Scenario, rate: f64, requests: f64| {
-        let counted = least.max(Duration::from_secs_f64(requests / rate));
-        scenario.duration = counted.div_f64(1.0 - WARMUP);
-        scenario.warmup = scenario.duration - counted;
-    };
-    set(&mut scenario, capacity / 4.0, f64::from(requests) / 5.0);
-    let guess = Search { step: 0.05, ..Search::default() }.goodput(&scenario)?;
-    set(&mut scenario, guess.rate.max(capacity * SHARE_MIN), f64::from(requests));
-    let length = scenario.duration;
-    Ok((scenario, length))
+/// How many requests a run of a point has: so many counted ones at least, and enough for a number of objectives even
+/// where all executors always run the best batches.
+fn sized(scenario: &Scenario, slo: Duration, requests: u32) -> Result<u64, SimError> {
+    let by_time = scenario.capacity()? * (slo * SLOS_MIN).as_secs_f64();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+    let requests = (by_time.max(f64::from(requests)) / COUNTED).ceil() as u64;
+    Ok(requests)
 }
 
 /// A world and what was changed in it.
@@ -140,15 +129,17 @@ impl Setting {
     }
 }
 
+/// Admission, dispatch, delay, largest batch, preferred batch.
+const AXES: usize = 5;
+
 /// The best of several settings, tried one axis after the other; a setting that is no better costs one run.
 fn tuned(
     entry: &Entry,
-    spot: &Spot,
-    forms: &ClosedForms,
+    (spot, forms): (&Spot, &ClosedForms),
+    search: Search,
     (mut best, mut found): (Setting, Goodput),
 ) -> Result<(Setting, Goodput), SimError> {
-    let search = Search::default();
-    for axis in 0..4 {
+    for axis in 0..AXES {
         let from = best.clone();
         for setting in settings(axis, &from, entry, (spot, forms)) {
             if let Some(higher) = search.higher(&setting.scenario, &found)? {
@@ -195,21 +186,34 @@ fn settings(
             delays.collect()
         }
         3 if knobs => {
-            let sizes = [forms.uncoordinated, forms.staggered, forms.capacity];
-            let mut sizes: Vec<u32> = sizes.iter().flatten().map(|point| point.batch).collect();
-            sizes.extend(sizes.clone().iter().map(|size| size.div_ceil(2)));
-            sizes.push(1);
-            sizes.sort_unstable();
-            sizes.dedup();
-            let sizes = sizes.into_iter().map(|size| {
+            let sizes = sizes(forms).into_iter().map(|size| {
                 from.with(format!("batch_max={size}"), |scenario| {
                     scenario.models[0].batch_max = Some(size);
                 })
             });
             sizes.collect()
         }
+        4 if knobs => {
+            let sizes = sizes(forms).into_iter().map(|size| {
+                from.with(format!("preferred={size}"), |scenario| {
+                    scenario.models[0].preferred = vec![size];
+                })
+            });
+            sizes.collect()
+        }
         _ => Vec::new(),
     }
+}
+
+/// The sizes that the closed forms call best, their halves, and 1.
+fn sizes(forms: &ClosedForms) -> Vec<u32> {
+    let points = [forms.uncoordinated, forms.staggered, forms.capacity];
+    let mut sizes: Vec<u32> = points.iter().flatten().map(|point| point.batch).collect();
+    sizes.extend(sizes.clone().iter().map(|size| size.div_ceil(2)));
+    sizes.push(1);
+    sizes.sort_unstable();
+    sizes.dedup();
+    sizes
 }
 
 #[cfg(test)]
@@ -223,11 +227,12 @@ mod tests {
         let contest = contest(&grid, &spot, 1, 300).unwrap();
         let names: Vec<_> = contest.entrants.iter().map(|entrant| entrant.policy).collect();
         assert_eq!(names, batcher::ALL.map(|entry| entry.name));
-        let slo = grid.slo(&spot);
-        let (scenario, length) = sized(grid.scenario(&spot, 1), slo, 300).unwrap();
-        assert!(length >= slo * SLOS_MIN && contest.length == length);
+        let scenario = grid.scenario(&spot, 1);
+        let time = Duration::from_secs_f64(contest.requests as f64 / scenario.capacity().unwrap());
+        assert!(contest.requests >= 300 && time >= grid.slo(&spot) * SLOS_MIN, "{contest:?}");
+        let search = Search { requests: Some(contest.requests), ..Search::default() };
         for entrant in &contest.entrants {
-            let plain = Search::default().goodput(&scenario.with_batching(entrant.policy)).unwrap();
+            let plain = search.goodput(&scenario.with_batching(entrant.policy)).unwrap();
             assert!(entrant.goodput >= plain.rate, "{entrant:?} is below {}", plain.rate);
             assert!(entrant.overload > 0.0 && entrant.overload.is_finite());
         }

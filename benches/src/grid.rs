@@ -150,6 +150,13 @@ impl Grid {
         self.profiles[spot.profile].profile.median(1).mul_f64(spot.slo)
     }
 
+    /// At least so many requests, and of the recorded arrivals whole rounds: each part of a recording counts once a round.
+    #[must_use]
+    pub fn whole_recordings(&self, spot: &Spot, requests: u64) -> u64 {
+        let recorded = self.trace.as_ref().filter(|_| self.arrivals[spot.arrivals] == ARRIVALS[3]);
+        recorded.map_or(requests, |trace| requests.next_multiple_of(trace.requests().max(1)))
+    }
+
     /// The world of a point at 1 request a second; its length is set by the search.
     #[must_use]
     pub fn scenario(&self, spot: &Spot, seed: u64) -> Scenario {

@@ -87,6 +87,31 @@ pub fn in_time_max(scenario: &Scenario) -> Result<(u64, u64), ScenarioError> {
     Ok((fit.count() as u64, offered))
 }
 
+/// The highest rate in requests a second, in steps of `step`, at which a share of at most `bad_max` must be lost
+/// according to `lost`, which counts what is lost and offered. More requests are taken to lose a larger share.
+///
+/// # Errors
+/// Where the scenario makes no sense.
+pub fn rate_max<E: From<ScenarioError>>(
+    scenario: &Scenario,
+    (bad_max, step): (f64, f64),
+    lost: impl Fn(&Scenario) -> Result<(u64, u64), E>,
+) -> Result<f64, E> {
+    let stated = scenario.offered_rate()?;
+    let (mut low, mut high) = (0.0, 2.0 * scenario.capacity()?);
+    while high - low > step * high {
+        let middle = low + (high - low) / 2.0;
+        let load = scenario.load * middle / stated;
+        let (lost, offered) = lost(&Scenario { load, ..scenario.clone() })?;
+        if lost as f64 <= bad_max * offered as f64 {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
 /// The arrivals of a scenario's single models before its end.
 fn arrivals(source: Source, until: u64) -> Vec<u64> {
     source.take_while(|&at| at < until).collect()

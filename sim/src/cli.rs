@@ -13,7 +13,7 @@ use sim::{Scenario, World, random_scenario};
 
 /// Punctual's scheduler in virtual time: the same core as the server's, thousands of times faster than the clock.
 ///
-/// The same seed gives the same history on any machine. Scenarios are described in docs/simulator.md.
+/// The same seed gives the same history on any machine. The page docs/simulator.md of the repository describes scenarios.
 #[derive(Debug, Parser)]
 #[command(name = "punctual-sim", version)]
 pub(crate) struct Cli {

@@ -1,5 +1,7 @@
 //! The highest offered rate of which at most so many requests are late or refused.
 
+use std::time::Duration;
+
 use crate::bound::closed_forms;
 use crate::{Scenario, ScenarioError, Violation, World};
 
@@ -29,12 +31,18 @@ pub struct Search {
     pub bad_max: f64,
     /// Rates that are tried differ by this share: the answer is the last that is good.
     pub step: f64,
+    /// Each run lasts as long as so many requests take at its rate, a tenth of it warm-up, in place of the scenario's
+    /// duration: all rates then see the same requests, nearer together or farther apart.
+    pub requests: Option<u64>,
 }
 
+/// A run of so many requests counts those after this share of its time.
+const WARMUP: f64 = 0.1;
+
 impl Default for Search {
-    /// At most 1 % bad, rates half a per cent apart.
+    /// At most 1 % bad, rates half a per cent apart, the scenario's duration.
     fn default() -> Self {
-        Self { bad_max: 0.01, step: 0.005 }
+        Self { bad_max: 0.01, step: 0.005, requests: None }
     }
 }
 
@@ -158,7 +166,20 @@ impl Search {
     }
 
     fn good_at(&self, scenario: &Scenario, rates: Rates, place: i32) -> Result<bool, SimError> {
-        self.good(&Scenario { load: scenario.load * rates.load(place), ..scenario.clone() })
+        self.good(&self.world_at(scenario, rates.load(place))?)
+    }
+
+    /// The world of one run, at a multiple of the scenario's rates.
+    ///
+    /// # Errors
+    /// Where a model has neither a rate nor a trace.
+    pub fn world_at(&self, scenario: &Scenario, load: f64) -> Result<Scenario, ScenarioError> {
+        let mut world = Scenario { load: scenario.load * load, ..scenario.clone() };
+        if let Some(requests) = self.requests {
+            world.duration = Duration::from_secs_f64(requests as f64 / world.offered_rate()?);
+            world.warmup = world.duration.mul_f64(WARMUP);
+        }
+        Ok(world)
     }
 
     /// Whether few enough requests are bad.
@@ -257,6 +278,16 @@ mod tests {
         let lower = search.goodput(&scenario("gamma:3")).unwrap();
         let higher = search.higher(&poisson, &lower).unwrap().unwrap();
         assert!((higher.rate - found.rate).abs() < 1e-9, "{higher:?} for {found:?}");
+    }
+
+    #[test]
+    fn runs_of_so_many_requests_have_them_at_every_rate() {
+        let search = Search { requests: Some(5000), ..Search::default() };
+        for load in [0.5, 20.0] {
+            let world = search.world_at(&scenario("constant"), load).unwrap();
+            let report = World::new(&world).unwrap().run().unwrap().0;
+            assert!(report.total().offered.abs_diff(4500) <= 1, "{}", report.total().offered);
+        }
     }
 
     #[test]

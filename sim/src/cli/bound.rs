@@ -3,8 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use sim::bound::{Point, closed_forms, in_time_max, optimum, small_case};
+use sim::bound::{Point, closed_forms, in_time_max, optimum, rate_max, small_case};
 use sim::{Scenario, Table, World};
+
+/// At most 1 % lost, searched to 0.1 %.
+const BAD_MAX: (f64, f64) = (0.01, 0.001);
+/// The most requests of a search of clairvoyant optima.
+const SEARCHED_MAX: usize = 3000;
 
 #[derive(Debug, Args)]
 pub(crate) struct Bound {
@@ -23,8 +28,13 @@ impl Bound {
         let (most, offered) = in_time_max(&scenario).map_err(|error| error.to_string())?;
         let share = 100.0 * most as f64 / offered.max(1) as f64;
         let rate = most as f64 / scenario.duration.as_secs_f64();
+        let highest = rate_max(&scenario, BAD_MAX, |scenario| {
+            in_time_max(scenario).map(|(most, offered)| (offered - most, offered))
+        });
+        let highest = highest.map_err(|error| error.to_string())?;
         text += &format!(
-            "\nof the scenario's own {offered} requests at most {most} can be in time: {share:.2} %, {rate:.1}/s\n"
+            "\nof the scenario's own {offered} requests at most {most} can be in time: {share:.2} %, {rate:.1}/s\n\
+             of such arrivals 99 % can be in time at no rate above {highest:.1}/s\n"
         );
         if let Some(requests) = self.optimum {
             text += &clairvoyant(&scenario, requests)?;
@@ -80,6 +90,17 @@ fn clairvoyant(scenario: &Scenario, requests: usize) -> Result<String, String> {
         let world = World::new(&world).map_err(|error| error.to_string())?;
         let (report, _) = world.run().map_err(|violation| violation.to_string())?;
         text += &format!("\n  {:<24} {}", policy.name, report.total().in_time);
+    }
+    if case.executors == 1 {
+        let rate = rate_max(scenario, BAD_MAX, |scenario| -> Result<(u64, u64), sim::SimError> {
+            let case = small_case(scenario, requests.min(SEARCHED_MAX))?;
+            let best = optimum(&case).unwrap_or_default();
+            Ok(((case.arrivals.len() - best) as u64, case.arrivals.len() as u64))
+        });
+        let rate = rate.map_err(|error| error.to_string())?;
+        text += &format!(
+            "\na clairvoyant answers 99 % of so many in time at no rate above {rate:.1}/s"
+        );
     }
     Ok(text)
 }

@@ -17,7 +17,7 @@ pub(crate) struct Compare {
     #[command(flatten)]
     policies: Policies,
     /// Multiples of the scenario's rates
-    #[arg(long, value_delimiter = ',', default_value = "1")]
+    #[arg(long, value_delimiter = ',', default_value = "1", allow_negative_numbers = true)]
     loads: Vec<f64>,
     /// Also searches the highest rate with at most 1 % late or refused
     #[arg(long)]

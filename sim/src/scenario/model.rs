@@ -164,6 +164,13 @@ impl TraceSpec {
             read: Some(Arc::new(read)),
         })
     }
+
+    /// How many requests are recorded.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        let functions = self.read.iter().flat_map(|trace| &trace.functions);
+        functions.map(|function| function.recorded.len()).sum()
+    }
 }
 
 /// How a trace is brought to a rate.

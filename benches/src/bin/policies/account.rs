@@ -6,6 +6,7 @@ use benches::Table;
 use benches::contest::Contest;
 use benches::grid::Grid;
 use loadgen::chart::{Curve, escape, plot};
+use sim::bound::Point;
 
 /// All that was found.
 pub(crate) struct Account<'a> {
@@ -14,6 +15,9 @@ pub(crate) struct Account<'a> {
     /// How to get the same again.
     pub(crate) command: String,
 }
+
+/// More cells than this are not listed one by one.
+const CELLS_MAX: usize = 100;
 
 /// How cells are grouped.
 type Axis = (&'static str, fn(&Grid, &Contest) -> String);
@@ -88,9 +92,32 @@ impl Account<'_> {
         tables
     }
 
+    /// A row a cell with both bounds and the goodput of every policy.
+    fn cells(&self) -> Table {
+        let mut head = vec!["cell", "uncoordinated", "staggered"];
+        head.extend(batcher::ALL.iter().map(|entry| entry.name));
+        let mut table = Table::new(&head);
+        for contest in self.contests {
+            let bound = |point: Option<Point>| {
+                point.map_or("none".to_owned(), |point| format!("{:.1}", point.goodput))
+            };
+            let mut row = vec![self.name(contest)];
+            row.extend([contest.forms.uncoordinated, contest.forms.staggered].map(bound));
+            row.extend(contest.entrants.iter().map(|entrant| format!("{:.1}", entrant.goodput)));
+            table.push(row);
+        }
+        table
+    }
+
     /// Everything but the last line.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
+        if self.contests.len() <= CELLS_MAX {
+            text += &format!(
+                "\ngoodput in requests/s; bounds for even arrivals of one model\n{}",
+                self.cells()
+            );
+        }
         for (_, rows) in self.tables() {
             let head: Vec<&str> = rows[0].iter().map(String::as_str).collect();
             let mut table = Table::new(&head);
@@ -118,7 +145,7 @@ impl Account<'_> {
         let served = self.contests.iter().filter(|contest| contest.ratio().is_none()).count();
         text + &format!(
             "\n{table}\nours over each other policy, geometric mean: {}\n\
-             {served} cells in which no policy serves anything are left out of the ratios\n",
+             cells left out of the ratios, since no policy serves anything there: {served}\n",
             versus.join(", ")
         )
     }
@@ -179,7 +206,7 @@ impl Account<'_> {
 
     fn csv(&self) -> String {
         let mut text = format!(
-            "# {}\nprofile,slo_factor,devices,models,arrivals,run_s,policy,goodput,goodput_at_2x,setting,uncoordinated,staggered,capacity\n",
+            "# {}\nprofile,slo_factor,devices,models,arrivals,requests,policy,goodput,goodput_at_2x,setting,uncoordinated,staggered,capacity\n",
             self.command
         );
         for contest in self.contests {
@@ -190,13 +217,13 @@ impl Account<'_> {
             let spot = contest.spot;
             for entrant in &contest.entrants {
                 text += &format!(
-                    "{},{},{},{},{},{:.3},{},{:.3},{:.3},{},{}\n",
+                    "{},{},{},{},{},{},{},{:.3},{:.3},{},{}\n",
                     self.grid.profiles[spot.profile].name,
                     spot.slo,
                     spot.devices,
                     spot.models,
                     self.grid.arrivals[spot.arrivals],
-                    contest.length.as_secs_f64(),
+                    contest.requests,
                     entrant.policy,
                     entrant.goodput,
                     entrant.overload,
