@@ -26,21 +26,16 @@ pub(crate) struct Ask<'a> {
     pub(crate) profile: &'a LatencyProfile,
     /// The most rows of a batch of several requests.
     pub(crate) batch_max: u32,
-    /// The executors and the other queues.
+    /// The executors.
     pub(crate) outlook: &'a dyn Outlook,
     /// The moment of the request's arrival.
     pub(crate) now: Instant,
 }
 
-/// What can be asked of the executors that have a variant, and of the other queues that they serve. What is not asked
-/// costs nothing.
+/// What can be asked of the executors that have a variant. What is not asked costs nothing.
 pub(crate) trait Outlook {
-    /// How many executors have the variant.
-    fn executors(&self) -> u32;
-    /// How many of them hold no batch.
-    fn idle(&self) -> u32;
-    /// Other queues in which requests wait.
-    fn rivals(&self) -> u32;
+    /// When the first of them could start a batch, as planned; never if there is none.
+    fn earliest_start(&self) -> Instant;
     /// More is asked than can be done.
     fn overloaded(&self) -> bool;
     /// When each of the executors could start a batch, as planned.

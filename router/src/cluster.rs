@@ -21,6 +21,8 @@ pub(crate) struct Cluster {
     ahead: FixedBitSet,
     /// When those that hold one batch take the next.
     leads: Agenda,
+    /// When the busy ones are planned to be free.
+    frees: Agenda,
     lead: Duration,
 }
 
@@ -70,6 +72,7 @@ impl Cluster {
             self.executors.resize_with(index + 1, ExecutorState::default);
         }
         self.executors[index] = ExecutorState::default();
+        self.frees.set(executor.0, Instant::NEVER);
         self.up.grow_and_insert(index);
         self.idle.grow_and_insert(index);
         self.take_off(index);
@@ -83,6 +86,7 @@ impl Cluster {
         for bits in self.placed.iter_mut().chain([&mut self.up, &mut self.idle]) {
             clear(bits, index);
         }
+        self.frees.set(executor.0, Instant::NEVER);
         self.take_off(index);
         [held.running, held.next]
     }
@@ -123,6 +127,7 @@ impl Cluster {
         let planned_start = if busy { state.planned_free.max(now) } else { now };
         state.expected_free = start + median;
         state.planned_free = planned_start + planned;
+        self.frees.set(executor.0, state.planned_free);
         clear(&mut self.idle, index);
         if busy {
             assert!(state.next.replace(batch).is_none(), "{executor:?} holds two batches");
@@ -159,12 +164,14 @@ impl Cluster {
         let state = &mut self.executors[executor.index()];
         state.expected_free = now + median;
         state.planned_free = now + planned;
+        self.frees.set(executor.0, state.planned_free);
         self.watch(executor.index(), now);
     }
 
     /// Nothing is left there.
     pub(crate) fn rest(&mut self, executor: ExecutorId) {
         self.take_off(executor.index());
+        self.frees.set(executor.0, Instant::NEVER);
         self.idle.grow_and_insert(executor.index());
     }
 
@@ -276,6 +283,12 @@ impl Cluster {
     pub(crate) fn earliest_start(&self, variant: VariantId, now: Instant) -> Instant {
         if self.placed(variant).is_some_and(|placed| !placed.is_disjoint(&self.idle)) {
             return now;
+        }
+        if let Some((at, id)) =
+            self.frees.first().filter(|(_, id)| self.has(ExecutorId(*id), variant))
+        {
+            debug_assert!(self.up.contains(id as usize));
+            return at.max(now);
         }
         let starts = self.with(variant).map(|executor| self.planned_start(executor, now));
         starts.min().unwrap_or(Instant::NEVER)

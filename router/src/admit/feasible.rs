@@ -25,10 +25,11 @@ struct Feasible {
 
 impl Admission for Feasible {
     fn admit(&mut self, ask: &Ask<'_>) -> Result<(), Rejection> {
-        if ask.outlook.executors() == 0 {
+        let earliest = ask.outlook.earliest_start();
+        if earliest == Instant::NEVER {
             return Err(Rejection::NoExecutor);
         }
-        if fits_at_once(ask) {
+        if fits_one_batch(ask, earliest) {
             return Ok(());
         }
         let starts = &mut self.starts;
@@ -57,14 +58,15 @@ impl Admission for Feasible {
     }
 }
 
-/// Each queue with requests could have an idle executor of its own, and one batch holds all that wait in this one.
-fn fits_at_once(ask: &Ask<'_>) -> bool {
+/// One batch on the first executor holds all that wait here, and ends in time: the usual case, and quick to see.
+///
+/// A newcomer that would head that batch is looked at more closely in an overload.
+fn fits_one_batch(ask: &Ask<'_>, start: Instant) -> bool {
     let rows = ask.queue.rows() + ask.request.rows;
     let head = ask.queue.head().map_or(ask.request.deadline, |head| head.deadline);
-    let end = ask.now + ask.profile.time(rows);
-    ask.outlook.idle() > ask.outlook.rivals()
-        && rows <= ask.batch_max
-        && end <= head.min(ask.request.deadline).0
+    let end = start + ask.profile.time(rows);
+    let heads = ask.queue.is_empty() && ask.outlook.overloaded();
+    !heads && rows <= ask.batch_max && end <= head.min(ask.request.deadline).0
 }
 
 /// The request that stands at `index` once the newcomer has taken place `at`.
@@ -150,16 +152,8 @@ mod tests {
     struct Then(Vec<Instant>);
 
     impl Outlook for Then {
-        fn executors(&self) -> u32 {
-            u32::try_from(self.0.len()).unwrap()
-        }
-
-        fn idle(&self) -> u32 {
-            0
-        }
-
-        fn rivals(&self) -> u32 {
-            1
+        fn earliest_start(&self) -> Instant {
+            self.0.iter().copied().min().unwrap_or(Instant::NEVER)
         }
 
         fn overloaded(&self) -> bool {

@@ -7,7 +7,6 @@ use super::{Router, Variant};
 use crate::admit::{Ask, Outlook};
 use crate::cluster::Cluster;
 use crate::lane::{Lane, LaneId};
-use crate::roster::Roster;
 use crate::{Rejection, Shape};
 
 impl Router {
@@ -56,9 +55,9 @@ impl Router {
     }
 
     fn admit(&mut self, request: &Request, lane: LaneId, now: Instant) -> Result<(), Rejection> {
-        let Self { admission, cluster, lanes, active, load, .. } = self;
+        let Self { admission, cluster, lanes, load, .. } = self;
         let overloaded = load.overloaded();
-        let view = FromLane { cluster, lanes, active, lane, now, overloaded };
+        let view = FromLane { cluster, lanes, lane, now, overloaded };
         let lane = &lanes[lane];
         let (queue, profile) = (lane.batcher.queue(), lane.estimate.profile());
         let batch_max = lane.batch_max;
@@ -66,28 +65,18 @@ impl Router {
     }
 }
 
-/// What can be seen from one lane of the executors and of the other lanes.
+/// What can be seen from one lane of the executors.
 struct FromLane<'a> {
     cluster: &'a Cluster,
     lanes: &'a [Lane],
-    active: &'a Roster,
     lane: LaneId,
     now: Instant,
     overloaded: bool,
 }
 
 impl Outlook for FromLane<'_> {
-    fn executors(&self) -> u32 {
-        self.cluster.count(self.lanes[self.lane].variant)
-    }
-
-    fn idle(&self) -> u32 {
-        self.cluster.count_idle(self.lanes[self.lane].variant)
-    }
-
-    fn rivals(&self) -> u32 {
-        let others = self.active.len() - usize::from(self.active.contains(self.lane));
-        u32::try_from(others).unwrap_or(u32::MAX)
+    fn earliest_start(&self) -> Instant {
+        self.cluster.earliest_start(self.lanes[self.lane].variant, self.now)
     }
 
     fn overloaded(&self) -> bool {
