@@ -54,6 +54,21 @@ fn clear(bits: &mut FixedBitSet, index: usize) {
     }
 }
 
+/// The numbers that both sets hold, rising: a word at a time, since mostly there is none.
+fn common<'a>(
+    one: &'a FixedBitSet,
+    other: &'a FixedBitSet,
+) -> impl Iterator<Item = usize> + use<'a> {
+    let words = one.as_slice().iter().zip(other.as_slice());
+    let words = words.map(|(one, other)| one & other).enumerate();
+    words.filter(|(_, word)| *word != 0).flat_map(|(index, word)| {
+        let bits = usize::BITS as usize;
+        let rest = std::iter::successors(Some(word), |word| Some(word & word.wrapping_sub(1)));
+        let set = rest.take_while(|word| *word != 0);
+        set.map(move |word| index * bits + word.trailing_zeros() as usize)
+    })
+}
+
 fn executor_id(index: usize) -> ExecutorId {
     ExecutorId(u32::try_from(index).expect("fewer executors than a u32 counts"))
 }
@@ -210,7 +225,7 @@ impl Cluster {
     /// Every executor that is up and has that variant.
     pub(crate) fn with(&self, variant: VariantId) -> impl Iterator<Item = ExecutorId> + '_ {
         let placed = self.placed(variant).into_iter();
-        placed.flat_map(|placed| placed.intersection(&self.up)).map(executor_id)
+        placed.flat_map(|placed| common(placed, &self.up)).map(executor_id)
     }
 
     /// How many executors are up and have that variant.
@@ -254,8 +269,8 @@ impl Cluster {
     ) -> Option<Opening> {
         let placed = self.placed(variant)?;
         let untried = |opening: &Opening| tried.is_none_or(|tried| *opening > tried);
-        let mut idle = placed.intersection(&self.idle).map(|index| self.opening(index, now));
-        let ahead = || placed.intersection(&self.ahead).map(|index| self.opening(index, now));
+        let mut idle = common(placed, &self.idle).map(|index| self.opening(index, now));
+        let ahead = || common(placed, &self.ahead).map(|index| self.opening(index, now));
         idle.find(untried).or_else(|| ahead().filter(untried).min())
     }
 

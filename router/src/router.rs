@@ -112,8 +112,10 @@ pub struct Router {
     active: Roster,
     /// Of those, the ones whose window is open and that wait for an executor.
     ready: Roster,
-    /// By lane, when requests become hopeless and windows open.
-    agenda: Agenda,
+    /// By lane, when the first of its requests becomes hopeless.
+    hopeless: Agenda,
+    /// By lane, when the window of its batch opens.
+    windows: Agenda,
     /// Looked up by id, never walked over.
     batches: HashMap<BatchId, Batch>,
     batch_next: u64,
@@ -180,7 +182,8 @@ impl Router {
             lanes: Vec::new(),
             active: Roster::default(),
             ready: Roster::default(),
-            agenda: Agenda::default(),
+            hopeless: Agenda::default(),
+            windows: Agenda::default(),
             batches: HashMap::new(),
             batch_next: 0,
             actions: VecDeque::new(),
@@ -222,9 +225,10 @@ impl Router {
     /// When [`Self::handle_timeout`] wants to be called, and why.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
-        let lane = self.agenda.first().map(|(at, key)| (at, Alarm::of(key).reason()));
+        let hopeless = self.hopeless.first().map(|(at, _)| (at, Reason::Hopeless));
+        let window = self.windows.first().map(|(at, _)| (at, Reason::Window));
         let lead = self.cluster.next_lead().filter(|_| !self.ready.is_empty());
-        lane.into_iter().chain(lead.map(|at| (at, Reason::Lead))).min()
+        [hopeless, window, lead.map(|at| (at, Reason::Lead))].into_iter().flatten().min()
     }
 
     /// Decides what follows from the passing of time.
@@ -305,7 +309,7 @@ impl Router {
         if self.lanes[lane].batcher.queue().is_empty() {
             self.active.remove(lane);
             self.ready.remove(lane);
-            self.agenda.set(Alarm::Window(lane).key(), Instant::NEVER);
+            self.windows.set(key_of(lane), Instant::NEVER);
         }
         self.watch_hopeless(lane);
     }
@@ -371,34 +375,7 @@ impl Router {
     }
 }
 
-/// What is to be looked at again at an instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Alarm {
-    /// A request that waits in this lane becomes hopeless.
-    Hopeless(LaneId),
-    /// The window of this lane's batch opens.
-    Window(LaneId),
-}
-
-impl Alarm {
-    /// Its key in the agenda.
-    fn key(self) -> u32 {
-        let (lane, kind) = match self {
-            Self::Hopeless(lane) => (lane, 0),
-            Self::Window(lane) => (lane, 1),
-        };
-        u32::try_from(2 * lane + kind).expect("fewer lanes than half of a u32 counts")
-    }
-
-    fn of(key: u32) -> Self {
-        let lane = key as usize / 2;
-        if key.is_multiple_of(2) { Self::Hopeless(lane) } else { Self::Window(lane) }
-    }
-
-    fn reason(self) -> Reason {
-        match self {
-            Self::Hopeless(_) => Reason::Hopeless,
-            Self::Window(_) => Reason::Window,
-        }
-    }
+/// The key of a lane in the agendas.
+fn key_of(lane: LaneId) -> u32 {
+    u32::try_from(lane).expect("fewer lanes than a u32 counts")
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use batcher::{Candidate, Instant, RequestId, prefix_within_deadlines};
 use models::{BatchId, ExecutorId, VariantId};
 
-use super::{Alarm, Batch, Router};
+use super::{Batch, Router, key_of};
 use crate::cluster::Opening;
 use crate::dispatch::{Offer, Urgency};
 use crate::lane::LaneId;
@@ -42,19 +42,12 @@ impl Router {
 
     /// Does what the alarms that are due call for.
     fn ring(&mut self, now: Instant) {
-        while let Some((_, key)) = self.agenda.first().filter(|(at, _)| *at <= now) {
-            match Alarm::of(key) {
-                Alarm::Hopeless(lane) => {
-                    self.lanes[lane].hopeless = Instant::NEVER;
-                    self.agenda.set(key, Instant::NEVER);
-                    self.give_up_hopeless(lane, now);
-                    self.watch_hopeless(lane);
-                }
-                Alarm::Window(lane) => {
-                    self.agenda.set(key, Instant::NEVER);
-                    self.consider(lane, now);
-                }
-            }
+        while let Some((_, key)) = self.hopeless.first().filter(|(at, _)| *at <= now) {
+            self.give_up_hopeless(key as LaneId, now);
+        }
+        while let Some((_, key)) = self.windows.first().filter(|(at, _)| *at <= now) {
+            self.windows.set(key, Instant::NEVER);
+            self.consider(key as LaneId, now);
         }
     }
 
@@ -64,13 +57,15 @@ impl Router {
             self.fill(executor, now);
         }
         self.ring(now);
-        if !self.moved || self.ready.is_empty() || !self.cluster.all_busy() {
+        if !self.moved || !self.cluster.all_busy() {
             return;
         }
-        let mut place = 0;
-        while let Some(lane) = self.ready.at(place) {
+        while let Some((at, key)) = self.hopeless.first() {
+            let lane = key as LaneId;
+            if at > self.cluster.earliest_start(self.lanes[lane].variant, now) {
+                break;
+            }
             self.give_up_hopeless(lane, now);
-            place += usize::from(self.ready.at(place) == Some(lane));
         }
     }
 
@@ -79,7 +74,7 @@ impl Router {
         self.refuse_stranded();
         for place in 0..self.active.len() {
             let lane = self.active.at(place).expect("places run to the number of members");
-            self.agenda.set(Alarm::Window(lane).key(), Instant::NEVER);
+            self.windows.set(key_of(lane), Instant::NEVER);
             self.ready.insert(lane);
         }
         let executors: Vec<_> = self.cluster.ids().collect();
@@ -95,17 +90,13 @@ impl Router {
         let at = if first < Instant::NEVER { first + Duration::from_nanos(1) } else { first };
         if self.lanes[lane].hopeless != at {
             self.lanes[lane].hopeless = at;
-            self.agenda.set(Alarm::Hopeless(lane).key(), at);
+            self.hopeless.set(key_of(lane), at);
         }
     }
 
     /// Answers requests as soon as they can no longer be met, not when an executor comes free.
     fn give_up_hopeless(&mut self, lane: LaneId, now: Instant) {
-        let first = self.lanes[lane].first_hopeless();
         let start = self.cluster.earliest_start(self.lanes[lane].variant, now);
-        if first > start {
-            return;
-        }
         let profile = self.lanes[lane].estimate.profile();
         let mut hopeless = std::mem::take(&mut self.spare.drop);
         let waiting = self.lanes[lane].batcher.queue().iter();
@@ -115,6 +106,7 @@ impl Router {
         self.give_up(lane, &hopeless);
         hopeless.clear();
         self.spare.drop = hopeless;
+        self.watch_hopeless(lane);
     }
 
     fn give_up(&mut self, lane: LaneId, hopeless: &[RequestId]) {
@@ -142,7 +134,7 @@ impl Router {
                 return;
             }
         }
-        self.agenda.set(Alarm::Window(lane).key(), Instant::NEVER);
+        self.windows.set(key_of(lane), Instant::NEVER);
         self.ready.insert(lane);
     }
 
@@ -243,7 +235,7 @@ impl Router {
         }
         let Some(candidate) = candidate else { return Wish::Nothing };
         if candidate.earliest > start {
-            self.agenda.set(Alarm::Window(lane).key(), candidate.earliest);
+            self.windows.set(key_of(lane), candidate.earliest);
             return Wish::Window;
         }
         let candidate = self.within_courtesy(lane, executor, candidate, now);
