@@ -102,18 +102,15 @@ impl Queue {
     /// Rows of those more urgent than a request of that priority and deadline.
     #[must_use]
     pub fn rows_ahead_of(&self, priority: u32, deadline: Deadline) -> u32 {
-        if self
-            .waiting
-            .back()
-            .is_some_and(|last| (last.priority, last.deadline) < (priority, deadline))
-        {
+        let ahead = |other: &Request| (other.priority, other.deadline) < (priority, deadline);
+        if self.waiting.back().is_some_and(ahead) {
             return self.rows;
         }
-        let ahead = self.waiting.iter();
-        ahead
-            .take_while(|other| (other.priority, other.deadline) < (priority, deadline))
-            .map(|other| other.rows)
-            .sum()
+        let count = self.waiting.partition_point(ahead);
+        if self.wide == 0 {
+            return u32::try_from(count).expect("as many rows as requests, and those fit a u32");
+        }
+        self.waiting.iter().take(count).map(|other| other.rows).sum()
     }
 
     /// The first instant at which some waiting request can no longer be run alone in time.

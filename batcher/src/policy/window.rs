@@ -17,10 +17,8 @@
 
 use std::time::Duration;
 
-use super::{
-    BatchPolicy, Candidate, Entry, PolicySettings, Promises, View, give_up_hopeless,
-    prefix_within_deadlines, within_delay,
-};
+use super::prefix::{Prefix, give_up_first, give_up_hopeless, left, prefix_in_time};
+use super::{BatchPolicy, Candidate, Entry, PolicySettings, Promises, View};
 use crate::{Instant, Request, RequestId};
 
 /// Executors to keep in hand, in units of `M^(3/4) / N` of a batch's time: between `sqrt(M)`, where the arrivals do
@@ -54,32 +52,29 @@ impl BatchPolicy for WindowPolicy {
     fn plan(&mut self, view: &View<'_>, drop: &mut Vec<RequestId>) -> Option<Candidate> {
         give_up_hopeless(view, drop);
         let rows_max = self.settings.batch_max;
-        let hopeful = view.queue.iter().filter(|request| !drop.contains(&request.id));
-        let head = *hopeful.clone().next()?;
-        let mut candidate = prefix_within_deadlines(hopeful, view.profile, rows_max, view.start)?;
-        let cut = candidate.requests + drop.len() < view.queue.len();
-        if cut && drop.is_empty() && view.idle <= 1 && candidate.rows < rows_max {
-            candidate = early_drop(view, &head, candidate, rows_max, drop);
+        let head = *left(view.queue, drop).next()?;
+        let mut run = prefix_in_time(left(view.queue, drop), view.profile, rows_max, view.start)?;
+        let cut = run.requests + drop.len() < view.queue.len();
+        if cut && drop.is_empty() && view.idle <= 1 && run.rows < rows_max {
+            run = early_drop(view, &head, run, rows_max, drop);
         }
-        if !self.settings.delay.is_zero() {
-            return Some(within_delay(&self.settings, candidate, view.queue));
-        }
-        let at_once = cut || candidate.rows >= rows_max || view.load.calm;
-        if at_once || head.deadline.0 == Instant::NEVER {
-            return Some(candidate);
-        }
-        let earliest = open(view, &head, &candidate);
-        Some(Candidate {
-            earliest: earliest.clamp(candidate.earliest, candidate.latest),
-            ..candidate
-        })
+        let at_once = cut || run.rows >= rows_max || head.deadline.0 == Instant::NEVER;
+        let opens = if !self.settings.delay.is_zero() && run.rows < rows_max && !cut {
+            run.oldest + self.settings.delay
+        } else if at_once || view.load.calm {
+            view.start
+        } else {
+            opens(view, &head, &run)
+        };
+        let latest = run.latest(view.profile);
+        Some(run.in_time(opens.clamp(view.start, latest), view.profile))
     }
 }
 
 /// From when a batch that could still grow is offered.
-fn open(view: &View<'_>, head: &Request, candidate: &Candidate) -> Instant {
+fn opens(view: &View<'_>, head: &Request, run: &Prefix) -> Instant {
     let (executors, queues) = (f64::from(view.executors), view.load.queues);
-    let grown = view.profile.time(candidate.rows + 1);
+    let grown = view.profile.time(run.rows + 1);
     let busy = (view.load.busy / executors).min(1.0);
     let deferred = head.deadline.0 - grown;
     let arrivals = view.queue.arrivals();
@@ -93,7 +88,7 @@ fn open(view: &View<'_>, head: &Request, candidate: &Candidate) -> Instant {
         }
     }
     // A row that joins spares the fixed cost of a run of its own, unless others would have shared that run anyway.
-    let apart = view.profile.time(1) + view.profile.time(candidate.rows);
+    let apart = view.profile.time(1) + view.profile.time(run.rows);
     let others = arrivals.per_nano() * nanos(grown);
     let saving = nanos(apart.saturating_sub(grown)) / (1.0 + others * (0.5 + others / 8.0));
     arrivals.wait_until(saving, busy.max(PRICE_MIN), view.now).min(deferred)
@@ -104,36 +99,108 @@ fn open(view: &View<'_>, head: &Request, candidate: &Candidate) -> Instant {
 fn early_drop(
     view: &View<'_>,
     head: &Request,
-    small: Candidate,
+    small: Prefix,
     rows_max: u32,
     drop: &mut Vec<RequestId>,
-) -> Candidate {
-    let pace = |batch: &Candidate| f64::from(batch.rows) / nanos(view.profile.time(batch.rows));
+) -> Prefix {
+    let pace = |run: &Prefix| f64::from(run.rows) / nanos(view.profile.time(run.rows));
     let objective = nanos(head.deadline.slack(head.arrived));
     let share = f64::from(view.executors) / view.load.queues;
     let (mut best, mut gain_max, mut drops) = (small, 0.0, 0);
     let mut skip = 1;
     while skip < view.queue.len().min(DROP_MAX) {
         let rest = view.queue.iter().skip(skip);
-        let Some(batch) = prefix_within_deadlines(rest, view.profile, rows_max, view.start) else {
-            break;
-        };
-        let horizon = (objective * share).max(nanos(view.profile.time(batch.rows)));
+        let Some(run) = prefix_in_time(rest, view.profile, rows_max, view.start) else { break };
+        let horizon = (objective * share).max(nanos(view.profile.time(run.rows)));
         #[expect(clippy::cast_precision_loss, reason = "at most DROP_MAX")]
-        let gain = horizon * (pace(&batch) - pace(&small)) - skip as f64;
+        let gain = horizon * (pace(&run) - pace(&small)) - skip as f64;
         if gain > gain_max {
-            (best, gain_max, drops) = (batch, gain, skip);
+            (best, gain_max, drops) = (run, gain, skip);
         }
-        if batch.rows >= rows_max || skip + batch.requests >= view.queue.len() {
+        if run.rows >= rows_max || skip + run.requests >= view.queue.len() {
             break;
         }
         skip += skip.div_ceil(4);
     }
-    drop.extend(view.queue.iter().take(drops).map(|request| request.id));
+    give_up_first(drops, view.queue, drop);
     best
 }
 
 #[expect(clippy::cast_precision_loss, reason = "times within an objective are far below 2^53 ns")]
 fn nanos(duration: Duration) -> f64 {
     duration.as_nanos() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cases::{Answer, Case, batch};
+    use super::*;
+
+    /// One request that arrived now, at 1000 ms, wanted within so long; l(b) = 4 + b ms, batches of at most 8.
+    fn fresh(within_ms: u64) -> Case {
+        Case::of(&[(1000, 1000 + within_ms)]).at(1000)
+    }
+
+    #[test]
+    fn while_nothing_is_lost_nothing_waits() {
+        assert_eq!(fresh(20).offered(500, 1).executors(8).answer(&ENTRY), batch(1, 1000.0, 1015.0));
+    }
+
+    #[test]
+    fn one_queue_on_several_executors_waits_for_company_and_keeps_executors_in_hand() {
+        // Deferred to 1020 - l(2) = 1014; with all 8 busy 0.75 / 8 of l(2) are kept in hand, with all free none.
+        let case = |busy| fresh(20).offered(500, 1).executors(8).pressed(1.0, busy);
+        assert_eq!(case(8.0).answer(&ENTRY), batch(1, 1013.44, 1015.0));
+        assert_eq!(case(0.0).answer(&ENTRY), batch(1, 1014.0, 1015.0));
+    }
+
+    #[test]
+    fn queues_that_outnumber_the_executors_start_at_once() {
+        assert_eq!(
+            fresh(20).offered(20, 50).pressed(8.0, 1.0).answer(&ENTRY),
+            batch(1, 1000.0, 1015.0)
+        );
+    }
+
+    #[test]
+    fn in_a_burst_even_they_wait_as_long_as_it_is_likely_to_go_on() {
+        let mut case = fresh(20).offered(20, 50).pressed(8.0, 1.0);
+        let mut now = case.start;
+        for _ in 0..200 {
+            now = now + Duration::from_micros(10);
+            case.queue.note_offer(1, now);
+            now = now + Duration::from_millis(40);
+            case.queue.note_offer(1, now);
+        }
+        case.start = now;
+        case.queue = {
+            let mut queue = case.queue;
+            queue.remove(RequestId(0)).unwrap();
+            let deadline = crate::Deadline(now + Duration::from_millis(20));
+            queue.push(Request { id: RequestId(1), rows: 1, priority: 1, arrived: now, deadline });
+            queue
+        };
+        let answer = case.answer(&ENTRY);
+        let waits = answer.earliest - now.since(Instant::ZERO).as_secs_f64() * 1e3;
+        assert!((0.01..0.1).contains(&waits), "{waits} ms");
+    }
+
+    #[test]
+    fn a_head_that_forces_a_batch_of_one_is_given_up_where_the_executors_answer_more_by_it() {
+        // The first allows 5 ms, l(1); without it 8 run in 12 ms.
+        let waiting =
+            [(0, 5), (0, 40), (0, 40), (0, 40), (0, 40), (0, 40), (0, 40), (0, 40), (0, 40)];
+        let case = || Case::of(&waiting).pressed(1.0, 1.0);
+        let larger = Answer { requests: 8, earliest: 0.0, latest: 28.0, dropped: vec![0] };
+        assert_eq!(case().answer(&ENTRY), larger);
+        // With another executor for the rest it is served.
+        assert_eq!(case().executors(2).answer(&ENTRY), batch(1, 0.0, 0.0));
+    }
+
+    #[test]
+    fn an_operators_delay_takes_the_place_of_the_window() {
+        let mut case = fresh(20);
+        case.settings.delay = Duration::from_millis(3);
+        assert_eq!(case.answer(&ENTRY), batch(1, 1003.0, 1015.0));
+    }
 }

@@ -52,10 +52,11 @@ fn step() -> impl Strategy<Value = Step> {
 /// Times, a latency objective, a delay, and the executors that have it as bits; all executors for 0.
 fn variant(id: u32) -> impl Strategy<Value = VariantSpec> {
     let slo = prop::option::of((1_u64..80).prop_map(Duration::from_millis));
-    (0_u32..40, 1_u32..5, slo, 0_u32..8, 0_u32..1 << EXECUTORS).prop_map(
-        move |(fixed, per_item, slo, delay, places)| {
+    let policy = 0..batcher::ALL.len();
+    (0_u32..40, 1_u32..5, slo, 0_u32..8, 0_u32..1 << EXECUTORS, policy).prop_map(
+        move |(fixed, per_item, slo, delay, places, policy)| {
             let mut spec = model(id, MS * fixed, MS * per_item, slo);
-            spec.policy = batcher::ALL[id as usize % batcher::ALL.len()].name.to_owned();
+            spec.policy = batcher::ALL[policy].name.to_owned();
             spec.settings.delay = MS * delay;
             let has = |executor: &u32| places & 1 << executor != 0;
             spec.executors = (0..EXECUTORS).filter(has).map(ExecutorId).collect();
