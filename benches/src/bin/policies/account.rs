@@ -5,7 +5,7 @@ use std::path::Path;
 use benches::Table;
 use benches::contest::Contest;
 use benches::grid::Grid;
-use loadgen::chart::{Curve, escape, plot};
+use loadgen::chart::{Curve, escape, plot_over};
 use sim::bound::Point;
 
 /// All that was found.
@@ -245,15 +245,15 @@ impl Account<'_> {
                 .map(|policy| {
                     let points = values.iter().filter_map(|value| {
                         let cells: Vec<&Contest> = self.of(axis, value).collect();
-                        // Axes of powers: even steps show more than their values.
+                        // Values are far apart: even steps show more.
                         let place = values.iter().position(|other| other == value)?;
                         Some((place as f64 + 1.0, share(&cells, policy)?))
                     });
                     Curve { name: batcher::ALL[policy].name.to_owned(), points: points.collect() }
                 })
                 .collect();
-            let x_label = format!("{}: {}", axis.0, values.join(", "));
-            (name, plot("Goodput, geometric mean", &x_label, "share of the best policy", &curves))
+            let labels = ["Goodput, geometric mean", axis.0, "share of the best policy"];
+            (name, plot_over(&values, labels, &curves))
         });
         plots.to_vec()
     }
