@@ -27,11 +27,27 @@ pub struct Curve {
 /// One chart serves a file of its own and a page: the namespace is there, the text takes the page's font.
 #[must_use]
 pub fn plot(title: &str, x_label: &str, y_label: &str, curves: &[Curve]) -> String {
-    let points = || curves.iter().flat_map(|curve| &curve.points);
-    let axes = Axes {
-        x_max: round_up(points().map(|point| point.0).fold(0.0, f64::max)),
-        y_max: round_up(points().map(|point| point.1).fold(0.0, f64::max)),
-    };
+    let x_max = round_up(largest(curves, |point| point.0));
+    let parts = (0..=TICKS).map(|tick| f64::from(tick) / f64::from(TICKS) * x_max);
+    let ticks = parts.map(|value| (value, number(value))).collect();
+    draw([title, x_label, y_label], curves, (x_max, ticks))
+}
+
+/// Draws curves over named places: the first name stands at 1, the second at 2, and so on.
+#[must_use]
+pub fn plot_over(names: &[String], labels: [&str; 3], curves: &[Curve]) -> String {
+    let ticks = (1..).zip(names).map(|(place, name)| (f64::from(place), name.clone()));
+    draw(labels, curves, (names.len() as f64 + 0.5, ticks.collect()))
+}
+
+fn largest(curves: &[Curve], axis: fn(&(f64, f64)) -> f64) -> f64 {
+    curves.iter().flat_map(|curve| &curve.points).map(axis).fold(0.0, f64::max)
+}
+
+/// The title and the names of both axes; how far the first axis goes, and its ticks.
+fn draw(labels: [&str; 3], curves: &[Curve], (x_max, ticks): (f64, Vec<(f64, String)>)) -> String {
+    let y_max = round_up(largest(curves, |point| point.1));
+    let axes = Axes { x_max, y_max, ticks };
     let legend = curves.len() as f64 * LEGEND_STEP;
     let height = HEIGHT + legend;
     let mut svg = format!(
@@ -39,7 +55,7 @@ pub fn plot(title: &str, x_label: &str, y_label: &str, curves: &[Curve]) -> Stri
 <rect width="100%" height="100%" fill="white"/>
 "#
     );
-    axes.draw(&mut svg, [title, x_label, y_label]);
+    axes.draw(&mut svg, labels);
     for (index, curve) in curves.iter().enumerate() {
         axes.draw_curve(&mut svg, index, curve);
     }
@@ -49,6 +65,7 @@ pub fn plot(title: &str, x_label: &str, y_label: &str, curves: &[Curve]) -> Stri
 struct Axes {
     x_max: f64,
     y_max: f64,
+    ticks: Vec<(f64, String)>,
 }
 
 impl Axes {
@@ -69,12 +86,14 @@ impl Axes {
         let (left, right, bottom) = (MARGIN, WIDTH - MARGIN, HEIGHT - MARGIN);
         for tick in 0..=TICKS {
             let part = f64::from(tick) / f64::from(TICKS);
-            let (x, y) = (self.x(part * self.x_max), self.y(part * self.y_max));
-            text(svg, (x, bottom + 18.0), r#"text-anchor="middle""#, &number(part * self.x_max));
+            let y = self.y(part * self.y_max);
             let at = (left - 6.0, y + 4.0);
             text(svg, at, r#"text-anchor="end""#, &number(part * self.y_max));
             let grid = format!("M{left} {y:.1}H{right}");
             line(svg, &format!(r##"<path d="{grid}" fill="none" stroke="#e3e3e3"/>"##));
+        }
+        for (place, name) in &self.ticks {
+            text(svg, (self.x(*place), bottom + 18.0), r#"text-anchor="middle""#, name);
         }
         let axes = format!("M{left} {MARGIN}V{bottom}H{right}");
         line(svg, &format!(r#"<path d="{axes}" fill="none" stroke="black"/>"#));
@@ -144,6 +163,15 @@ mod tests {
         let svg = plot("Goodput", "offered", "answers/s", &[curve]);
         // 3 of 5 to the right, 97 of 100 up.
         assert!(svg.contains(r#"points="112.0,200.0 372.0,68.4""#), "{svg}");
+    }
+
+    #[test]
+    fn names_stand_at_their_places() {
+        let curve = Curve { name: "a".into(), points: vec![(1.0, 1.0), (2.0, 1.0)] };
+        let svg = plot_over(&["low".into(), "high".into()], ["t", "x", "y"], &[curve]);
+        // 1 and 2 of 2.5 to the right.
+        assert!(svg.contains(r#"points="268.0,60.0 476.0,60.0""#), "{svg}");
+        assert!(svg.contains(r#"<text x="476.0" y="358.0" text-anchor="middle">high</text>"#));
     }
 
     #[test]

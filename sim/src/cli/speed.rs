@@ -21,7 +21,7 @@ pub(crate) struct Speed {
     /// From arrival to deadline
     #[arg(long, default_value = "100ms", value_parser = parse_duration)]
     slo: Duration,
-    /// Requests that are counted; a tenth more come before
+    /// Requests that are counted; others come before and after
     #[arg(long, default_value_t = 1_000_000)]
     requests: u64,
     /// The batching policy

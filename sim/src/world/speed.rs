@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::hint::black_box;
+use std::ops::Range;
 use std::time::Duration;
 
 use batcher::{Deadline, Instant, PolicySettings, Request, RequestId};
@@ -30,7 +31,7 @@ pub struct Stress {
     pub rate_factor: f64,
     /// From arrival to deadline.
     pub slo: Duration,
-    /// Requests that are counted; a tenth more come before.
+    /// Requests that are counted; others come before and after.
     pub requests: u64,
     /// The batching policy.
     pub batching: String,
@@ -80,6 +81,10 @@ pub struct Speed {
 const ELEMENTS: u64 = 1000;
 /// The largest batch of Symphony's stress test is not stated; no larger one is in time at 100 ms.
 const BATCH_MAX: u32 = 128;
+/// Requests of so many objectives of time come before those that are counted: all models start at once.
+const WARMUP_SLOS: f64 = 5.0;
+/// And after: whatever is counted is decided within one.
+const TAIL_SLOS: f64 = 2.0;
 const KINDS: [&str; 3] = ["arrival", "batch end", "timeout"];
 
 /// Measures.
@@ -100,20 +105,29 @@ pub fn measure(stress: &Stress) -> Result<Speed, ScenarioError> {
         whole(format!("no batch of 1.082 b + 5.204 ms is done within {:?}", stress.slo))
     })?;
     let rate = bound.goodput * stress.rate_factor;
-    let before = stress.requests / 10;
-    let asked = arrivals(stress, rate, before + stress.requests)?;
+    let objectives = |count: f64| {
+        let requests = rate * stress.slo.as_secs_f64() * count;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+        let requests = requests.ceil() as u64;
+        requests
+    };
+    let before = objectives(WARMUP_SLOS).max(stress.requests / 10);
+    let counted = before..before + stress.requests;
+    // Those that come after let the counted ones be answered as in the middle of a run.
+    let asked = arrivals(stress, rate, counted.end + objectives(TAIL_SLOS))?;
     let mut world = Loop::new(stress, &profile, &asked)?;
-    let (steps, from, whole) = world.run(before);
-    let served = world.in_time as f64 / asked.len() as f64;
+    let (steps, counted_steps, whole) = world.run(counted);
+    let served = world.in_time as f64 / stress.requests as f64;
     let batch_mean = world.rows as f64 / world.batches.max(1) as f64;
+    let (before, measured) = (&steps[..counted_steps.start], &steps[counted_steps.clone()]);
     let mut router = router(stress, &profile)?;
-    tell(&mut router, &asked, &steps[..from], stress.slo);
+    tell(&mut router, &asked, before, stress.slo);
     let begin = clock::thread_cpu();
-    tell(&mut router, &asked[arrivals_in(&steps[..from])..], &steps[from..], stress.slo);
+    tell(&mut router, &asked[arrivals_in(before)..], measured, stress.slo);
     let alone = clock::thread_cpu() - begin;
-    let (clock, calls) = each(stress, &profile, &asked, (&steps, from))?;
+    let (clock, calls) = each(stress, &profile, &asked, (&steps, counted_steps.clone()))?;
     Ok(Speed {
-        requests: arrivals_in(&steps[from..]) as u64,
+        requests: arrivals_in(measured) as u64,
         rate,
         attainment: served,
         batch_mean,
@@ -189,6 +203,7 @@ struct Loop<'a> {
     slo: Duration,
     ends: BinaryHeap<Reverse<(Instant, ExecutorId)>>,
     held: Vec<VecDeque<(BatchId, Duration)>>,
+    counted: Range<u64>,
     in_time: u64,
     batches: u64,
     rows: u64,
@@ -202,22 +217,36 @@ impl<'a> Loop<'a> {
     ) -> Result<Self, ScenarioError> {
         let held = (0..stress.executors).map(|_| VecDeque::new()).collect();
         let router = router(stress, profile)?;
-        let (slo, ends) = (stress.slo, BinaryHeap::new());
-        Ok(Self { router, profile, asked, slo, ends, held, in_time: 0, batches: 0, rows: 0 })
+        Ok(Self {
+            router,
+            profile,
+            asked,
+            slo: stress.slo,
+            ends: BinaryHeap::new(),
+            held,
+            counted: 0..0,
+            in_time: 0,
+            batches: 0,
+            rows: 0,
+        })
     }
 
-    /// What the router was told and when, where counting begins, and the CPU time from there.
-    fn run(&mut self, before: u64) -> (Vec<(Instant, Step)>, usize, Duration) {
+    /// What the router was told and when, from the first counted request to the one after the last, and the CPU time
+    /// between.
+    fn run(&mut self, counted: Range<u64>) -> (Vec<(Instant, Step)>, Range<usize>, Duration) {
         let mut steps = Vec::with_capacity(self.asked.len() * 3);
-        let (mut from, mut begin) = (0, clock::thread_cpu());
+        let (mut range, mut begin, mut took) = (0..0, Duration::ZERO, Duration::ZERO);
+        self.counted = counted.clone();
         let mut next = 0;
         // The last requests are left unanswered: an idle end would look fast.
         while let Some(asked) = self.asked.get(next) {
             let end = self.ends.peek().map_or(Instant::NEVER, |Reverse((at, _))| *at);
             let timeout = self.router.poll_timeout().map_or(Instant::NEVER, |(at, _)| at);
             let (at, step) = if asked.at <= end && asked.at <= timeout {
-                if next as u64 == before {
-                    (from, begin) = (steps.len(), clock::thread_cpu());
+                if next as u64 == counted.start {
+                    (range.start, begin) = (steps.len(), clock::thread_cpu());
+                } else if next as u64 == counted.end {
+                    (range.end, took) = (steps.len(), clock::thread_cpu() - begin);
                 }
                 next += 1;
                 self.router.handle(asked.event(self.slo), asked.at);
@@ -232,7 +261,7 @@ impl<'a> Loop<'a> {
             steps.push((at, step));
             self.carry_out(at);
         }
-        (steps, from, clock::thread_cpu() - begin)
+        (steps, range, took)
     }
 
     fn end(&mut self) -> (Instant, Step) {
@@ -245,7 +274,7 @@ impl<'a> Loop<'a> {
         let requests = &self.router.batch(batch).expect("what ends was held").requests;
         let met = requests.iter().filter(|id| {
             let index = usize::try_from(id.0).expect("requests are in memory");
-            at <= self.asked[index].at + self.slo
+            self.counted.contains(&id.0) && at <= self.asked[index].at + self.slo
         });
         self.in_time += met.count() as u64;
         self.router.handle(Event::BatchFinished { batch, elapsed }, at);
@@ -305,7 +334,7 @@ fn each(
     stress: &Stress,
     profile: &LatencyProfile,
     asked: &[Asked],
-    (steps, from): (&[(Instant, Step)], usize),
+    (steps, counted): (&[(Instant, Step)], Range<usize>),
 ) -> Result<(Duration, Vec<Calls>), ScenarioError> {
     let mut reading = Latencies::default();
     for _ in 0..1000 {
@@ -316,12 +345,12 @@ fn each(
     let mut calls: Vec<Calls> = ["all"].iter().chain(&KINDS).map(|&kind| named(kind)).collect();
     let mut router = router(stress, profile)?;
     let mut asked = asked.iter();
-    for (index, &(at, step)) in steps.iter().enumerate() {
+    for (index, &(at, step)) in steps.iter().enumerate().take(counted.end) {
         let event = event(step, &mut asked, stress.slo);
         let begin = clock::thread_cpu();
         call(&mut router, at, event);
         let took = (clock::thread_cpu() - begin).saturating_sub(clock);
-        if index >= from {
+        if index >= counted.start {
             let kind = match step {
                 Step::Arrival => 1,
                 Step::End { .. } => 2,
@@ -369,7 +398,7 @@ mod tests {
         let (stress, profile) = (stress(), profile());
         let asked = arrivals(&stress, 2000.0, 1000).unwrap();
         let mut world = Loop::new(&stress, &profile, &asked).unwrap();
-        let (steps, ..) = world.run(100);
+        let (steps, ..) = world.run(100..900);
         let mut again = router(&stress, &profile).unwrap();
         tell(&mut again, &asked, &steps, stress.slo);
         assert_eq!(again.tally(), world.router.tally());

@@ -5,7 +5,7 @@ use std::path::Path;
 use benches::Table;
 use benches::contest::Contest;
 use benches::grid::Grid;
-use loadgen::chart::{Curve, escape, plot};
+use loadgen::chart::{Curve, escape, plot_over};
 use sim::bound::Point;
 
 /// All that was found.
@@ -245,15 +245,15 @@ impl Account<'_> {
                 .map(|policy| {
                     let points = values.iter().filter_map(|value| {
                         let cells: Vec<&Contest> = self.of(axis, value).collect();
-                        // Axes of powers: even steps show more than their values.
+                        // Values are far apart: even steps show more.
                         let place = values.iter().position(|other| other == value)?;
                         Some((place as f64 + 1.0, share(&cells, policy)?))
                     });
                     Curve { name: batcher::ALL[policy].name.to_owned(), points: points.collect() }
                 })
                 .collect();
-            let x_label = format!("{}: {}", axis.0, values.join(", "));
-            (name, plot("Goodput, geometric mean", &x_label, "share of the best policy", &curves))
+            let labels = ["Goodput, geometric mean", axis.0, "share of the best policy"];
+            (name, plot_over(&values, labels, &curves))
         });
         plots.to_vec()
     }
@@ -306,4 +306,45 @@ fn group(cells: &[&Contest]) -> Vec<String> {
     row.extend([shown(geomean(ratios.into_iter())), shown(staggered), shown(overload)]);
     row.extend((0..batcher::ALL.len()).map(|policy| shown(share(cells, policy))));
     row
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use benches::contest::Entrant;
+    use sim::bound::ClosedForms;
+
+    use super::*;
+
+    fn contest(grid: &Grid, index: usize, goodputs: [f64; 2]) -> Contest {
+        let entrant = |(policy, goodput): (&'static str, f64)| {
+            let setting = String::new();
+            Entrant { policy, goodput, overload: goodput, setting }
+        };
+        Contest {
+            spot: grid.all()[index],
+            entrants: ["ours", "other"].into_iter().zip(goodputs).map(entrant).collect(),
+            forms: ClosedForms { uncoordinated: None, staggered: None, capacity: None },
+            requests: 5000,
+            cpu: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn the_last_line_names_the_least_ratio_and_leaves_out_where_none_serves() {
+        let grid = Grid::present().unwrap();
+        let contests = [
+            contest(&grid, 0, [80.0, 100.0]),
+            contest(&grid, 1, [125.0, 100.0]),
+            contest(&grid, 2, [0.0, 0.0]),
+        ];
+        let account = Account { grid: &grid, contests: &contests, command: String::new() };
+        let name = "resnet50 linear, slo 1.5 l(1), 1 devices, 1 models, poisson";
+        let line = format!("ours/best per cell: min 0.800 geomean 1.000; worst cell {name}");
+        assert_eq!(account.last_line(), line);
+        let nothing = [contest(&grid, 0, [0.0, 5.0])];
+        let account = Account { contests: &nothing, ..account };
+        assert!(account.last_line().starts_with("ours/best per cell: min 0.000 geomean -; "));
+    }
 }

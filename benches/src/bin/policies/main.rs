@@ -22,7 +22,7 @@ struct Cli {
     #[arg(long)]
     full: bool,
     /// How many cells the sample has; every value of every axis is in it as often as the others
-    #[arg(long, default_value_t = 42, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 84, value_parser = clap::value_parser!(u16).range(1..))]
     cells: u16,
     /// Requests that are counted in each run, at least; more where 50 objectives take longer
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(100..))]
