@@ -9,6 +9,8 @@ const STEADY_NANOS: f64 = 1e9;
 /// Gaps between arrivals are counted in classes that double, the first up to 16 us, the last beyond 68 s.
 const CLASSES: usize = 24;
 const FIRST_BITS: u32 = 14;
+/// Nanoseconds that the first lump is believed to stand for.
+const FIRST_GAP: f64 = 1e6;
 /// The share by which each arrival ages the counts before it.
 const AGEING: f32 = 1.0 / 128.0;
 
@@ -16,14 +18,17 @@ const AGEING: f32 = 1.0 / 128.0;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rate {
     per_nano: f64,
+    first: Option<Instant>,
     last: Instant,
 }
 
 impl Rate {
-    /// Adds a lump to an average over `window` nanoseconds.
+    /// Adds a lump to an average over `window` nanoseconds, or over all there was, if that is less.
     pub fn note(&mut self, amount: f64, window: f64, now: Instant) {
-        let gap = nanos(now, self.last);
-        self.per_nano = (self.per_nano * window + amount) / (window + gap);
+        let first = *self.first.get_or_insert(now);
+        let gap = if first == now { FIRST_GAP } else { nanos(now, self.last) };
+        let window = window.min(nanos(self.last, first));
+        self.per_nano = (self.per_nano * window + amount) / (window + gap).max(FIRST_GAP);
         self.last = now;
     }
 

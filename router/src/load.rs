@@ -9,7 +9,7 @@ const WINDOW_NANOS: f64 = 100e6;
 /// The share of one arrival in the mean share of a lane.
 const SHARE_GAIN: f64 = 1.0 / 256.0;
 /// Before so many arrivals nothing is known of how they are spread.
-const ARRIVALS_MIN: u64 = 1024;
+const ARRIVALS_MIN: u64 = 2048;
 /// So many arrivals in a row without a loss are calm: with one loss in a hundred, the most that goodput forgives, such
 /// a row never happens.
 const CALM: u64 = 4096;
@@ -19,7 +19,7 @@ const LOSS_GAIN: f64 = 1.0 / 512.0;
 const OVERLOAD: f64 = 0.06;
 
 /// What the router knows of its load.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Load {
     /// Executor time of what was started.
     started: Rate,
@@ -31,6 +31,19 @@ pub(crate) struct Load {
     lost_at: Option<u64>,
     /// The share of arrivals of late that were lost.
     losses: f64,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            started: Rate::default(),
+            rows: Rate::default(),
+            share: 1.0,
+            arrivals: 0,
+            lost_at: None,
+            losses: 0.0,
+        }
+    }
 }
 
 impl Load {

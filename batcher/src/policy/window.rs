@@ -28,7 +28,7 @@ const IN_HAND: f64 = 0.75;
 const FREE_COUNTS: f64 = 0.5;
 /// Queues outnumber the executors beyond `M (1 + FEW / N) > CROWD N`: with few executors sooner.
 const FEW: f64 = 3.5;
-const CROWD: f64 = 1.5;
+const CROWD: f64 = 1.375;
 /// Fewer requests than that expected in the window are not waited for, in a crowd.
 const COMPANY_MIN: f64 = 0.5;
 /// An executor's time costs at least so much of itself, however many are free.
@@ -55,10 +55,11 @@ impl BatchPolicy for WindowPolicy {
         let head = *left(view.queue, drop).next()?;
         let mut run = prefix_in_time(left(view.queue, drop), view.profile, rows_max, view.start)?;
         let cut = run.requests + drop.len() < view.queue.len();
-        if cut && drop.is_empty() && view.idle <= 1 && run.rows < rows_max {
+        let urgent = head.deadline.0 < Instant::NEVER;
+        if cut && urgent && drop.is_empty() && view.idle <= 1 && run.rows < rows_max {
             run = early_drop(view, &head, run, rows_max, drop);
         }
-        let at_once = cut || run.rows >= rows_max || head.deadline.0 == Instant::NEVER;
+        let at_once = cut || run.rows >= rows_max || !urgent;
         let opens = if !self.settings.delay.is_zero() && run.rows < rows_max && !cut {
             run.oldest + self.settings.delay
         } else if at_once || view.load.calm {
@@ -95,7 +96,7 @@ fn opens(view: &View<'_>, head: &Request, run: &Prefix) -> Instant {
 }
 
 /// Gives up the most urgent ones where a batch without them pays for them: where the executors of this queue answer
-/// more by it, within one objective's time, than it gives up.
+/// more by it, within one objective's time, than it gives up beyond what is too many for them in any case.
 fn early_drop(
     view: &View<'_>,
     head: &Request,
@@ -104,16 +105,21 @@ fn early_drop(
     drop: &mut Vec<RequestId>,
 ) -> Prefix {
     let pace = |run: &Prefix| f64::from(run.rows) / nanos(view.profile.time(run.rows));
-    let objective = nanos(head.deadline.slack(head.arrived));
-    let share = f64::from(view.executors) / view.load.queues;
+    let objective = head.deadline.slack(head.arrived);
+    let horizon = f64::from(view.executors) / view.load.queues * nanos(objective);
+    let coming = view.queue.arrivals().expected_rows(view.now, view.now + objective);
+    let too_many =
+        |run: &Prefix| f64::from(view.queue.rows().saturating_add(coming)) - horizon * pace(run);
     let (mut best, mut gain_max, mut drops) = (small, 0.0, 0);
     let mut skip = 1;
     while skip < view.queue.len().min(DROP_MAX) {
         let rest = view.queue.iter().skip(skip);
         let Some(run) = prefix_in_time(rest, view.profile, rows_max, view.start) else { break };
-        let horizon = (objective * share).max(nanos(view.profile.time(run.rows)));
+        let time = horizon.max(nanos(view.profile.time(run.rows)));
+        // A burst that the executors get through anyway needs no victims.
+        let more = (time * (pace(&run) - pace(&small))).min(too_many(&small));
         #[expect(clippy::cast_precision_loss, reason = "at most DROP_MAX")]
-        let gain = horizon * (pace(&run) - pace(&small)) - skip as f64;
+        let gain = more - (skip as f64 - too_many(&run).max(0.0)).max(0.0);
         if gain > gain_max {
             (best, gain_max, drops) = (run, gain, skip);
         }

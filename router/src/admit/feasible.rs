@@ -1,4 +1,4 @@
-//! Lets in what is predicted to be answered in time without making an accepted request late.
+//! Lets in what can be answered in time, and in an overload only what is predicted to be without making another late.
 //!
 //! The prediction runs the queue forward, batch by batch, on the executors' planned times: what Clockwork (OSDI'20)
 //! calls predictable execution, applied at the door. A request that would head a batch must leave room for the
@@ -12,7 +12,7 @@ use crate::Rejection;
 
 pub(super) const ENTRY: AdmissionEntry = AdmissionEntry {
     name: "feasible",
-    summary: "enters what is predicted to be in time, harming no one who is in, and leaving room for a full batch",
+    summary: "what can be in time; in an overload, what is predicted to be, harming no one who is in, and leaving room for a full batch",
     source: "prediction at the door after Clockwork (OSDI'20); room for the expected batch: ours",
     build: || Box::new(Feasible::default()),
 };
@@ -32,6 +32,15 @@ impl Admission for Feasible {
         if fits_one_batch(ask, earliest) {
             return Ok(());
         }
+        if !ask.outlook.overloaded() {
+            // Whom to leave out of a burst the batching policy sees better, once it is over.
+            let end = earliest + ask.profile.time(ask.request.rows);
+            return if end <= ask.request.deadline.0 {
+                Ok(())
+            } else {
+                Err(unreachable_at(end, ask))
+            };
+        }
         let starts = &mut self.starts;
         ask.outlook.starts(starts);
         let at = ask.queue.position(ask.request);
@@ -50,7 +59,7 @@ impl Admission for Feasible {
                     return Err(unreachable_at(end, ask));
                 }
                 batch = Forming { start: batch.start, ..Forming::default() };
-            } else if first && newcomer && ask.outlook.overloaded() {
+            } else if first && newcomer {
                 batch.leaves_room(ask)?;
             }
         }
