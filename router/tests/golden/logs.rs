@@ -7,7 +7,8 @@ use models::ExecutorId;
 use crate::play::{Ask, MS, Play, ask, model};
 
 #[test]
-fn an_overloaded_queue_gives_up_whom_it_cannot_serve_in_full_batches_and_nothing_that_ran_is_late() {
+fn an_overloaded_queue_gives_up_whom_it_cannot_serve_in_full_batches_and_nothing_that_ran_is_late()
+{
     // A batch of 4 takes 8 ms: at most 1 request every 2 ms, and one comes every ms.
     let mut spec = model(0, 4 * MS, MS, Some(20 * MS));
     spec.settings.batch_max = 4;

@@ -1,0 +1,130 @@
+//! Deciding allocates nothing once the router has seen its load.
+#![expect(unsafe_code, reason = "a counting allocator, for this test alone")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use batcher::{Deadline, Instant, PolicySettings, Request, RequestId};
+use models::{BatchId, ExecutorId, LatencyProfile, Slo, VariantId};
+use router::{Action, Event, Router, RouterSettings, Shape, ShapeId, VariantSpec};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: it hands everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+const EXECUTORS: u32 = 4;
+const MODELS: u32 = 3;
+
+struct Drive {
+    router: Router,
+    ends: BinaryHeap<Reverse<(Instant, BatchId, Duration)>>,
+    now: Instant,
+    requests: u64,
+    profile: LatencyProfile,
+}
+
+impl Drive {
+    fn new(policy: &str) -> Self {
+        let mut router = Router::new(RouterSettings::default()).unwrap();
+        for executor in (0..EXECUTORS).map(ExecutorId) {
+            router.handle(Event::ExecutorUp { executor }, Instant::ZERO);
+        }
+        for variant in (0..MODELS).map(VariantId) {
+            let spec = Box::new(VariantSpec {
+                variant,
+                profile: profile(),
+                profiled_elements: 1,
+                slo: Some(Slo { latency: Duration::from_millis(30) }),
+                queue_max: 1000,
+                policy: policy.to_owned(),
+                settings: PolicySettings { batch_max: 32, ..PolicySettings::default() },
+                executors: (0..EXECUTORS).map(ExecutorId).collect(),
+            });
+            router.handle(Event::VariantLoaded { spec }, Instant::ZERO);
+        }
+        let ends = BinaryHeap::with_capacity(64);
+        Self { router, ends, now: Instant::ZERO, requests: 0, profile: profile() }
+    }
+
+    /// A request for each model in turn every 300 us: more than the executors can do. What is due before comes first.
+    fn arrive(&mut self) {
+        let at = self.now + Duration::from_micros(300);
+        loop {
+            let end = self.ends.peek().map(|Reverse((end, ..))| *end);
+            let timeout = self.router.poll_timeout().map(|(timeout, _)| timeout);
+            let Some(due) = [end, timeout].into_iter().flatten().min().filter(|&due| due <= at)
+            else {
+                break;
+            };
+            self.now = due;
+            if end == Some(due) {
+                let Reverse((_, batch, elapsed)) = self.ends.pop().unwrap();
+                self.router.handle(Event::BatchFinished { batch, elapsed }, due);
+            } else {
+                self.router.handle_timeout(due);
+            }
+            self.carry_out();
+        }
+        self.now = at;
+        let id = RequestId(self.requests);
+        let variant = VariantId(u32::try_from(self.requests % u64::from(MODELS)).unwrap());
+        self.requests += 1;
+        let deadline = Deadline(at + Duration::from_millis(30));
+        let request = Request { id, rows: 1, priority: 1, arrived: at, deadline };
+        let shape = Shape { id: ShapeId(0), elements: 1 };
+        self.router.handle(Event::RequestArrived { request, variant, shape }, at);
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(action) = self.router.poll_action() {
+            if let Action::Launch { batch, rows, .. } = action {
+                let start = self.router.batch(batch).unwrap().start;
+                let elapsed = self.profile.median(rows);
+                self.ends.push(Reverse((start.max(self.now) + elapsed, batch, elapsed)));
+            }
+        }
+    }
+}
+
+fn profile() -> LatencyProfile {
+    LatencyProfile::linear(Duration::from_micros(5204), Duration::from_micros(1082), 32)
+}
+
+#[test]
+fn after_a_warm_up_no_policy_allocates_for_a_decision() {
+    for entry in &batcher::ALL {
+        let mut drive = Drive::new(entry.name);
+        for _ in 0..20_000 {
+            drive.arrive();
+        }
+        let before = ALLOCATIONS.with(Cell::get);
+        for _ in 0..2000 {
+            drive.arrive();
+        }
+        let decided = ALLOCATIONS.with(Cell::get) - before;
+        assert_eq!(decided, 0, "{} allocated {decided} times in 2000 arrivals", entry.name);
+    }
+}
