@@ -1,4 +1,5 @@
 //! Deciding allocates nothing once the router has seen its load.
+#![cfg(test)]
 #![expect(unsafe_code, reason = "a counting allocator, for this test alone")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
