@@ -75,11 +75,13 @@ pub struct Load {
     pub queues: f64,
     /// For long no request was refused for its deadline or answered late.
     pub calm: bool,
+    /// More is asked than can be done.
+    pub overloaded: bool,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { busy: 0.0, queues: f64::INFINITY, calm: true }
+        Self { busy: 0.0, queues: f64::INFINITY, calm: true, overloaded: false }
     }
 }
 

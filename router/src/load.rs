@@ -79,6 +79,7 @@ impl Load {
         batcher::Load {
             busy: self.started.per_nano(),
             queues: if known { 1.0 / self.share } else { f64::INFINITY },
+            overloaded: self.overloaded(),
             calm: self.lost_at.is_none_or(|at| self.arrivals - at > CALM),
         }
     }

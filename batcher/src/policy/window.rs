@@ -17,6 +17,8 @@
 
 use std::time::Duration;
 
+use models::LatencyProfile;
+
 use super::prefix::{Prefix, give_up_first, give_up_hopeless, left, prefix_in_time};
 use super::{BatchPolicy, Candidate, Entry, PolicySettings, Promises, View};
 use crate::{Instant, Request, RequestId};
@@ -59,6 +61,11 @@ impl BatchPolicy for WindowPolicy {
         if cut && urgent && drop.is_empty() && view.idle <= 1 && run.rows < rows_max {
             run = early_drop(view, &head, run, rows_max, drop);
         }
+        let rows = efficient(view.profile, run.rows);
+        if rows < run.rows {
+            run = prefix_in_time(left(view.queue, drop), view.profile, rows, view.start)?;
+        }
+        let cut = cut || run.requests + drop.len() < view.queue.len();
         let at_once = cut || run.rows >= rows_max || !urgent;
         let opens = if !self.settings.delay.is_zero() && run.rows < rows_max && !cut {
             run.oldest + self.settings.delay
@@ -72,8 +79,22 @@ impl BatchPolicy for WindowPolicy {
     }
 }
 
+/// At most so many rows as are worth running together: where a run of all takes longer a row than a run of one, as with
+/// kernels that change at a size, the size that takes least.
+fn efficient(profile: &LatencyProfile, rows: u32) -> u32 {
+    let per_row = |rows: u32| profile.time(rows) / rows;
+    if rows <= 1 || per_row(rows) <= per_row(1) {
+        return rows;
+    }
+    (1..=rows).min_by_key(|&rows| per_row(rows)).unwrap_or(rows)
+}
+
 /// From when a batch that could still grow is offered.
 fn opens(view: &View<'_>, head: &Request, run: &Prefix) -> Instant {
+    let within_reach = view.profile.largest_batch_within(head.deadline.slack(view.start));
+    if efficient(view.profile, within_reach) <= run.rows {
+        return view.start;
+    }
     let (executors, queues) = (f64::from(view.executors), view.load.queues);
     let grown = view.profile.time(run.rows + 1);
     let busy = (view.load.busy / executors).min(1.0);
@@ -96,7 +117,7 @@ fn opens(view: &View<'_>, head: &Request, run: &Prefix) -> Instant {
 }
 
 /// Gives up the most urgent ones where a batch without them pays for them: where the executors of this queue answer
-/// more by it, within one objective's time, than it gives up beyond what is too many for them in any case.
+/// more by it, within one objective's time, than it gives up; in an overload, beyond what is too many in any case.
 fn early_drop(
     view: &View<'_>,
     head: &Request,
@@ -110,6 +131,7 @@ fn early_drop(
     let coming = view.queue.arrivals().expected_rows(view.now, view.now + objective);
     let too_many =
         |run: &Prefix| f64::from(view.queue.rows().saturating_add(coming)) - horizon * pace(run);
+    let surplus = |run: &Prefix| if view.load.overloaded { too_many(run).max(0.0) } else { 0.0 };
     let (mut best, mut gain_max, mut drops) = (small, 0.0, 0);
     let mut skip = 1;
     while skip < view.queue.len().min(DROP_MAX) {
@@ -119,7 +141,7 @@ fn early_drop(
         // A burst that the executors get through anyway needs no victims.
         let more = (time * (pace(&run) - pace(&small))).min(too_many(&small));
         #[expect(clippy::cast_precision_loss, reason = "at most DROP_MAX")]
-        let gain = more - (skip as f64 - too_many(&run).max(0.0)).max(0.0);
+        let gain = more - (skip as f64 - surplus(&run)).max(0.0);
         if gain > gain_max {
             (best, gain_max, drops) = (run, gain, skip);
         }
@@ -201,6 +223,18 @@ mod tests {
         assert_eq!(case().answer(&ENTRY), larger);
         // With another executor for the rest it is served.
         assert_eq!(case().executors(2).answer(&ENTRY), batch(1, 0.0, 0.0));
+    }
+
+    #[test]
+    fn rows_that_are_slower_together_run_alone() {
+        let mut case = Case::wanted_at(&[100; 2]);
+        let text = "1,8000,8000,0\n2,18400,18400,0\n4,22000,22000,0";
+        case.profile = LatencyProfile::from_csv(text).unwrap();
+        assert_eq!(case.answer(&ENTRY), batch(1, 0.0, 92.0));
+        // Four take 5.5 ms a row, one takes 8.
+        let mut case = Case::wanted_at(&[100; 4]);
+        case.profile = LatencyProfile::from_csv(text).unwrap();
+        assert_eq!(case.answer(&ENTRY), batch(4, 0.0, 78.0));
     }
 
     #[test]
