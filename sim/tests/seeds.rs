@@ -4,6 +4,8 @@ use sim::{World, random_scenario};
 
 /// The seeds of every run; `punctual-sim fuzz` tries others.
 const SEEDS: u64 = 1000;
+/// Of worlds in which all models have one policy, for each policy.
+const SEEDS_EACH: u64 = 100;
 
 #[test]
 fn no_seed_breaks_an_invariant() {
@@ -18,6 +20,24 @@ fn no_seed_breaks_an_invariant() {
     }
     // The worlds must be worth the name: many requests, a good part of them served.
     assert!(offered > 100_000 && in_time > offered / 10, "{in_time} of {offered}");
+}
+
+#[test]
+fn no_seed_breaks_an_invariant_under_any_one_policy() {
+    for policy in &batcher::ALL {
+        let mut in_time = 0;
+        for seed in 0..SEEDS_EACH {
+            let mut scenario = random_scenario(seed);
+            scenario.router.batching = Some(policy.name.to_owned());
+            scenario.models.iter_mut().for_each(|model| model.policy = None);
+            let world = World::new(&scenario).unwrap();
+            let (report, _) = world
+                .run()
+                .unwrap_or_else(|violation| panic!("{}, seed {seed}: {violation}", policy.name));
+            in_time += report.models.iter().map(|model| model.in_time).sum::<u64>();
+        }
+        assert!(in_time > 1000, "{} answers {in_time} requests in time", policy.name);
+    }
 }
 
 #[test]

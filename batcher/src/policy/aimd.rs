@@ -1,7 +1,7 @@
 //! Starts at once with what waits, up to a size that grows by one while batches are fast enough and shrinks by a tenth
 //! when one is not.
 //!
-//! Clipper (NSDI'17), section 4.3.1: additive increase, multiplicative decrease of the largest batch, by the time of
+//! Clipper (NSDI'17): additive increase, multiplicative decrease of the largest batch, by the time of
 //! batches against the objective; deadlines and the profile are not looked at. *Reading:* the size grows only after a
 //! batch that reached it, since a smaller one says nothing of larger ones; the objective is the shortest of the batch.
 
@@ -9,7 +9,7 @@ use super::prefix::prefix_up_to;
 use super::{BatchPolicy, Candidate, Entry, Promises, Ran, View};
 use crate::RequestId;
 
-/// The paper gives the factor ("reducing the batch size by 10%") but no number for the step.
+/// The factor is the paper's, a tenth less; the step is ours, the least.
 const STEP: f64 = 1.0;
 const BACKOFF: f64 = 0.9;
 

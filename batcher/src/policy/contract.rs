@@ -40,7 +40,7 @@ fn scene() -> impl Strategy<Value = Scene> {
     let load =
         load.prop_map(|(busy, queues, calm, overloaded)| Load { busy, queues, calm, overloaded });
     let world = (0_u64..30_000, 0_u64..5000, (1_u32..9, 0_u32..9), 0_u32..4, load);
-    let queue = (prop::collection::vec(request, 1..40), 1_u64..20_000);
+    let queue = (prop::collection::vec(request, 1..40), prop_oneof![1_u64..300, 1_u64..20_000]);
     let settings = (1_u32..16, prop::sample::subsequence(vec![2, 4, 6], 0..=3), 0_u64..5000);
     let times = (1_u64..2000, 1_u64..1000);
     (queue, prop::collection::vec(batch, 0..60), settings, times, world).prop_map(
@@ -69,7 +69,7 @@ fn scene() -> impl Strategy<Value = Scene> {
 impl Scene {
     fn queue(&self) -> Queue {
         let mut queue = Queue::default();
-        for offer in 0..20 {
+        for offer in 0..500 {
             queue.note_offer(1, us(offer * self.gap));
         }
         for (id, &(arrived, slo, rows, priority)) in (0..).zip(&self.waiting) {

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use super::prefix::{Prefix, give_up_first, give_up_hopeless, left, prefix_in_time};
+use super::prefix::{Prefix, give_up_first, give_up_hopeless, left, prefix_in_time, prefix_up_to};
 use super::{BatchPolicy, Candidate, Entry, PolicySettings, Promises, View};
 use crate::{Deadline, RequestId};
 
@@ -51,26 +51,23 @@ impl EarlyDrop {
     }
 }
 
-/// The first full window in time, and how many requests stand before it.
+/// The first full window with time for the planned size, and how many requests stand before it.
 fn full_window(view: &View<'_>, drop: &[RequestId], size: u32) -> Option<(usize, Prefix)> {
     let mut waiting = left(view.queue, drop);
-    let given_up = view.queue.len() - waiting.clone().count();
-    let requests = view.queue.len() - given_up;
-    let end = view.start + view.profile.time(size);
+    let requests = view.queue.len() - drop.len();
     for passed in 0..requests {
         let window = waiting.clone();
         let head = waiting.next()?;
-        let last = requests - passed == 1;
-        if end > head.deadline.0 && !last {
+        let end = view.start + view.profile.time(size.max(head.rows));
+        if end > head.deadline.0 {
             continue;
         }
-        let run = prefix_in_time(window, view.profile, size, view.start)?;
-        if run.rows >= size {
-            return Some((passed, run));
-        }
-        if run.requests == requests - passed {
-            // Fewer than a window are left.
+        let run = prefix_up_to(window, size)?;
+        if run.rows < size && passed + run.requests == requests {
             return None;
+        }
+        if end <= run.deadline {
+            return Some((passed, run));
         }
     }
     None
@@ -78,8 +75,9 @@ fn full_window(view: &View<'_>, drop: &[RequestId], size: u32) -> Option<(usize,
 
 #[cfg(test)]
 mod tests {
-    use super::super::cases::{Answer, Case, batch};
+    use super::super::cases::{Answer, Case, batch, ms};
     use super::*;
+    use crate::{Instant, Request};
 
     #[test]
     fn the_planned_size_fits_twice_into_the_objective() {
@@ -109,5 +107,16 @@ mod tests {
         for (case, answer) in table {
             assert_eq!(case.answer(&ENTRY), answer);
         }
+    }
+
+    #[test]
+    fn a_window_is_full_when_the_next_request_does_not_go_into_it() {
+        let mut case = Case::of(&[]);
+        for (id, rows) in (0..).zip([3, 3, 2, 2]) {
+            let deadline = Deadline(ms(16)); // 2 l(4) = 16
+            let arrived = Instant::ZERO;
+            case.queue.push(Request { id: RequestId(id), rows, priority: 1, arrived, deadline });
+        }
+        assert_eq!(case.answer(&ENTRY), batch(1, 0.0, 9.0));
     }
 }

@@ -1,7 +1,7 @@
 //! Starts at once with what waits, up to the largest size whose 99th percentile, learned from the batches that ran,
 //! meets the objective.
 //!
-//! Clipper (NSDI'17), section 4.3.2: quantile regression of batch time on batch size. *Reading:* the line that
+//! Clipper (NSDI'17): quantile regression of batch time on batch size. *Reading:* the line that
 //! minimises the pinball loss over the last batches is found anew every few batches; while all had one size, time is
 //! believed to be proportional to it, which errs to the safe side. Deadlines and the profile are not looked at.
 
