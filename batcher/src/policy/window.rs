@@ -127,7 +127,8 @@ fn early_drop(
 ) -> Prefix {
     let pace = |run: &Prefix| f64::from(run.rows) / nanos(view.profile.time(run.rows));
     let objective = head.deadline.slack(head.arrived);
-    let horizon = f64::from(view.executors) / view.load.queues * nanos(objective);
+    let queues = view.load.queues.min(f64::from(view.rivals) + 1.0);
+    let horizon = f64::from(view.executors) / queues * nanos(objective);
     let coming = view.queue.arrivals().expected_rows(view.now, view.now + objective);
     let too_many =
         |run: &Prefix| f64::from(view.queue.rows().saturating_add(coming)) - horizon * pace(run);
