@@ -97,6 +97,8 @@ pub struct ModelDescription {
     pub priority_levels: u32,
     /// The most requests that wait.
     pub queue_max: usize,
+    /// Its share of executor time next to the other models'.
+    pub weight: f64,
     /// The batching policy asked for; `None` for the server's.
     pub policy: Option<String>,
     /// Batch sizes to stop at.
@@ -220,6 +222,7 @@ pub fn describe(files: ModelFiles<'_>) -> Result<ModelDescription, CatalogError>
             .queue_max
             .or((queue.max_queue_size > 0).then_some(queue.max_queue_size as usize))
             .unwrap_or(QUEUE_MAX),
+        weight: settings.weight.unwrap_or(1.0),
         policy: settings.policy.clone(),
         preferred: dynamic
             .preferred_batch_size

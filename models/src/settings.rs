@@ -26,6 +26,8 @@ pub struct ModelSettings {
     pub priority_levels: Option<u32>,
     /// The most requests that wait.
     pub queue_max: Option<usize>,
+    /// Its share of executor time next to the other models', where the dispatch policy shares it out.
+    pub weight: Option<f64>,
     /// CPU threads of one run.
     pub threads: Option<u32>,
     /// On how many executors the model is loaded; all by default.
@@ -107,6 +109,9 @@ impl ModelSettings {
         if self.queue_max == Some(0) {
             return wrong(&["queue_max"], "must be at least 1");
         }
+        if self.weight.is_some_and(|weight| !(WEIGHT_MIN..=WEIGHT_MAX).contains(&weight)) {
+            return wrong(&["weight"], &format!("must be from {WEIGHT_MIN} to {WEIGHT_MAX}"));
+        }
         if self.priority.unwrap_or(1) > self.priority_levels.unwrap_or(u32::MAX) {
             return wrong(&["priority"], "must be one of the priority_levels");
         }
@@ -123,6 +128,10 @@ impl ModelSettings {
 /// Rows of a run beyond which no model gains, far from exhausting memory.
 const BATCH_LIMIT: u32 = 1 << 16;
 
+/// Shares of executor time that differ by more than a million times are a mistake.
+const WEIGHT_MIN: f64 = 0.001;
+const WEIGHT_MAX: f64 = 1000.0;
+
 /// Lengths are padded by less than this, so that a short request cannot become a huge one.
 const MULTIPLE_LIMIT: u64 = 1 << 16;
 
@@ -131,6 +140,7 @@ fn sentence(text: &str, offset: usize, message: &str) -> String {
     let reason = message.replace('\n', " ");
     let reason = match reason.rsplit_once("expected ") {
         Some((found, "u32" | "u64" | "usize")) => format!("{found}expected a whole number from 0"),
+        Some((found, "f64")) => format!("{found}expected a number"),
         Some((found, "i64")) => format!("{found}expected a whole number"),
         Some(_) | None => reason,
     };
@@ -186,6 +196,7 @@ mod tests {
         assert_eq!(all.slo, Some(Duration::from_millis(25)));
         assert!(all.batch_max.is_some() && all.priority.is_some() && all.priority_levels.is_some());
         assert!(all.queue_max.is_some() && all.threads.is_some() && all.executors.is_some());
+        assert_eq!(all.weight, Some(2.0));
         assert_eq!(all.policy.as_deref(), Some("deadline"));
         assert_eq!(all.labels["scores"], "labels.txt");
         assert_eq!(all.pad["input_ids"].outputs["last_hidden_state"], 1);
@@ -222,6 +233,9 @@ mod tests {
             ("batch_max = 65537", "1: `batch_max` must be at most 65536"),
             ("queue_max = 0", "1: `queue_max` must be at least 1"),
             ("executors = 0", "1: `executors` must be at least 1"),
+            ("threads = 1\nweight = 0", "2: `weight` must be from 0.001 to 1000"),
+            ("weight = nan", "1: `weight` must be from 0.001 to 1000"),
+            ("weight = \"two\"", "1: `weight`: invalid type: string \"two\", expected a number"),
             (
                 "threads = \"two\"",
                 "1: `threads`: invalid type: string \"two\", expected a whole number from 0",

@@ -46,6 +46,8 @@ pub enum Rejection {
     DeadlineHopeless,
     /// As many requests wait for this model as may.
     QueueFull,
+    /// At its arrival: the executor time that it needs is worth more to others.
+    PricedOut,
     /// More different shapes of this model wait than are kept apart.
     TooManyShapes,
     /// The variant takes no requests (any more).
@@ -60,7 +62,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// One of each, in the order of [`Self::index`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::DeadlineUnreachable { predicted: Duration::ZERO },
         Self::DeadlineHopeless,
         Self::QueueFull,
@@ -69,6 +71,7 @@ impl Rejection {
         Self::NoExecutor,
         Self::ExecutorLost,
         Self::Draining,
+        Self::PricedOut,
     ];
 
     /// A dense number, for tables of counters.
@@ -83,6 +86,7 @@ impl Rejection {
             Self::NoExecutor => 5,
             Self::ExecutorLost => 6,
             Self::Draining => 7,
+            Self::PricedOut => 8,
         }
     }
 
@@ -92,6 +96,7 @@ impl Rejection {
         match self {
             Self::DeadlineUnreachable { .. } | Self::DeadlineHopeless => true,
             Self::QueueFull
+            | Self::PricedOut
             | Self::TooManyShapes
             | Self::NotServed
             | Self::NoExecutor
@@ -107,6 +112,7 @@ impl Rejection {
             Self::DeadlineUnreachable { .. } => "deadline_unreachable",
             Self::DeadlineHopeless => "deadline_hopeless",
             Self::QueueFull => "queue_full",
+            Self::PricedOut => "priced_out",
             Self::TooManyShapes => "too_many_shapes",
             Self::NotServed => "not_served",
             Self::NoExecutor => "no_executor",

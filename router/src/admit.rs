@@ -2,6 +2,9 @@
 
 mod always;
 mod feasible;
+mod priced;
+
+use std::time::Duration;
 
 use batcher::{Instant, Queue, Request};
 use models::LatencyProfile;
@@ -38,6 +41,8 @@ pub(crate) trait Outlook {
     fn earliest_start(&self) -> Instant;
     /// More is asked than can be done.
     fn overloaded(&self) -> bool;
+    /// Executor time that all that waits for any of the executors takes in full batches, as planned.
+    fn backlog(&self) -> Duration;
     /// When each of the executors could start a batch, as planned.
     fn starts(&self, into: &mut Vec<Instant>);
 }
@@ -61,4 +66,4 @@ impl std::fmt::Debug for AdmissionEntry {
 }
 
 /// Every admission policy; the first is the default.
-pub const ADMISSIONS: [AdmissionEntry; 2] = [feasible::ENTRY, always::ENTRY];
+pub const ADMISSIONS: [AdmissionEntry; 3] = [feasible::ENTRY, always::ENTRY, priced::ENTRY];

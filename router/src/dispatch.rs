@@ -1,11 +1,16 @@
 //! Which queue gets the free executor? One policy, one file, one row in [`DISPATCHES`].
 
+#[cfg(test)]
+mod cases;
 mod earliest_latest_start;
+mod fair_share;
+mod largest_batch;
+mod priority_classes;
 
 use std::time::Duration;
 
 use batcher::{Candidate, Instant};
-use models::VariantId;
+use models::{ExecutorId, VariantId};
 
 use crate::lane::LaneId;
 
@@ -14,12 +19,37 @@ pub(crate) type Urgency = (u32, u64);
 
 /// Decides which of the batches on offer an executor starts: the one of least urgency value.
 pub(crate) trait Dispatch: Send {
-    /// How urgent that batch is. As time passes the value may only rise, while no request joins or leaves its queue:
-    /// then it is enough to look again at the one that seems most urgent.
-    fn urgency(&self, offer: &Offer) -> Urgency;
+    /// How urgent that batch is. As time passes the value may only rise, while no request joins or leaves its queue
+    /// and until it [`Self::falls`]: then it is enough to look again at the one that seems most urgent.
+    fn urgency(&self, offer: &Offer, now: Instant) -> Urgency;
 
-    /// That batch was started, and takes so long at the median.
-    fn launched(&mut self, _offer: &Offer, _time: Duration) {}
+    /// When the value of that batch falls next, though no request joins or leaves its queue.
+    fn falls(&self, _offer: &Offer, _now: Instant) -> Instant {
+        Instant::NEVER
+    }
+
+    /// A request is about to wait of a variant of that weight and on those executors, of which none does.
+    fn woke(
+        &mut self,
+        _variant: VariantId,
+        _weight: f64,
+        _executors: &mut dyn Iterator<Item = ExecutorId>,
+    ) {
+    }
+
+    /// That batch was started.
+    fn launched(&mut self, _offer: &Offer, _launch: Launch) {}
+}
+
+/// How a batch was started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Launch {
+    /// Where.
+    pub(crate) executor: ExecutorId,
+    /// How long it takes at the median.
+    pub(crate) time: Duration,
+    /// When it was given to the executor.
+    pub(crate) now: Instant,
 }
 
 /// A queue's candidate for an executor.
@@ -56,4 +86,17 @@ impl std::fmt::Debug for DispatchEntry {
 }
 
 /// Every dispatch policy; the first is the default.
-pub const DISPATCHES: [DispatchEntry; 1] = [earliest_latest_start::ENTRY];
+pub const DISPATCHES: [DispatchEntry; 4] = [
+    earliest_latest_start::ENTRY,
+    fair_share::ENTRY,
+    priority_classes::ENTRY,
+    largest_batch::ENTRY,
+];
+
+/// How long a request without a deadline gives way to deadlines: a person's patience with a web page.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The latest start of a batch; without a deadline the end of its clients' patience, so that it is not starved.
+fn latest_start(offer: &Offer) -> Instant {
+    offer.candidate.latest.min(offer.arrived + PATIENCE)
+}

@@ -93,6 +93,14 @@ pub struct VariantSpec {
     pub policy: String,
     /// That policy's settings.
     pub settings: PolicySettings,
+    /// Its share of executor time next to the others'.
+    #[serde(default = "equal_weight")]
+    pub weight: f64,
     /// Where it is in place.
     pub executors: Vec<ExecutorId>,
+}
+
+/// The weight of a variant for which none is set.
+fn equal_weight() -> f64 {
+    1.0
 }

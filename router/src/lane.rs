@@ -1,5 +1,7 @@
 //! A lane: the queue of one variant and one shape, with what is believed of its run times.
 
+use std::time::Duration;
+
 use batcher::{Batcher, Instant};
 use models::VariantId;
 
@@ -21,6 +23,8 @@ pub(crate) struct Lane {
     pub(crate) batch_max: u32,
     /// The urgency of its batch when it was last looked at; `None` since a request joined or left.
     pub(crate) urgency: Option<Urgency>,
+    /// Until when that holds though none does.
+    pub(crate) urgency_until: Instant,
     /// From when a request that waits here is hopeless, as its alarm is set.
     pub(crate) hopeless: Instant,
 }
@@ -29,6 +33,13 @@ impl Lane {
     /// Nothing waits or runs here, so that its place can be given to another shape.
     pub(crate) fn idle(&self) -> bool {
         self.running == 0 && self.batcher.queue().is_empty()
+    }
+
+    /// Executor time that all that waits here takes in full batches, as planned.
+    pub(crate) fn backlog(&self) -> Duration {
+        let rows = self.batcher.queue().rows();
+        let size = rows.min(self.batch_max).max(1);
+        self.estimate.profile().time(size).mul_f64(f64::from(rows) / f64::from(size))
     }
 
     /// When the first of those that wait can no longer be run alone in time.

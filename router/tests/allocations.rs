@@ -61,6 +61,7 @@ impl Drive {
                 queue_max: 1000,
                 policy: policy.to_owned(),
                 settings: PolicySettings { batch_max: 32, ..PolicySettings::default() },
+                weight: 1.0,
                 executors: (0..EXECUTORS).map(ExecutorId).collect(),
             });
             router.handle(Event::VariantLoaded { spec }, Instant::ZERO);

@@ -362,6 +362,7 @@ impl Waiting {
             }
             Rejection::DeadlineHopeless
             | Rejection::QueueFull
+            | Rejection::PricedOut
             | Rejection::TooManyShapes
             | Rejection::NotServed
             | Rejection::NoExecutor

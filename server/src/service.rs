@@ -176,6 +176,7 @@ impl Service {
             queue_max: description.queue_max,
             policy: description.policy.clone().unwrap_or_else(|| self.options.policy.clone()),
             settings,
+            weight: description.weight,
             executors: executors.iter().map(|(executor, _)| *executor).collect(),
         };
         self.driver.load(spec, executors);

@@ -4,27 +4,31 @@ use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
+use router::{ADMISSIONS, DISPATCHES};
 
 use crate::scenario::RouterChoice;
 use crate::{ExecutorSpec, ModelSpec, ProfileSpec, Scenario};
 
 /// The scenario of that seed: up to four executors that stall, fail and break down, up to five models with and without
-/// deadlines, from idle to several times overloaded, with clients that leave.
+/// deadlines, under any policies, from idle to several times overloaded, with clients that leave.
 #[must_use]
 pub fn random_scenario(seed: u64) -> Scenario {
     let mut rng = Pcg64Mcg::seed_from_u64(seed ^ 0x5eed);
     let duration = Duration::from_millis(rng.random_range(200..1500));
     let executors = (0..rng.random_range(1..=3)).map(|_| random_executor(&mut rng)).collect();
     let models = (0..rng.random_range(1..=5)).map(|index| random_model(index, &mut rng)).collect();
-    let admission = rng.random_bool(0.2).then(|| "always".to_owned());
+    let admission =
+        rng.random_bool(0.4).then(|| any(&ADMISSIONS.map(|entry| entry.name), &mut rng));
+    let dispatch = rng.random_bool(0.6).then(|| any(&DISPATCHES.map(|entry| entry.name), &mut rng));
     let lead = rng.random_bool(0.3).then(|| Duration::from_micros(rng.random_range(0..2000)));
-    let batching = rng.random_bool(0.5).then(|| any_policy(&mut rng));
-    let router = RouterChoice { admission, batching, lead, dispatch: None };
+    let batching =
+        rng.random_bool(0.5).then(|| any(&batcher::ALL.map(|entry| entry.name), &mut rng));
+    let router = RouterChoice { admission, batching, lead, dispatch };
     Scenario { seed, duration, warmup: Duration::ZERO, load: 1.0, router, executors, models }
 }
 
-fn any_policy(rng: &mut Pcg64Mcg) -> String {
-    batcher::ALL[rng.random_range(0..batcher::ALL.len())].name.to_owned()
+fn any(names: &[&str], rng: &mut Pcg64Mcg) -> String {
+    names[rng.random_range(0..names.len())].to_owned()
 }
 
 fn random_executor(rng: &mut Pcg64Mcg) -> ExecutorSpec {
@@ -55,7 +59,7 @@ fn random_model(index: u32, rng: &mut Pcg64Mcg) -> ModelSpec {
     ModelSpec {
         batch_max: rng.random_bool(0.3).then(|| rng.random_range(1..=batch_max)),
         queue_max: if rng.random_bool(0.3) { rng.random_range(1..20) } else { 1000 },
-        policy: rng.random_bool(0.3).then(|| any_policy(rng)),
+        policy: rng.random_bool(0.3).then(|| any(&batcher::ALL.map(|entry| entry.name), rng)),
         delay: rng.random_bool(0.3).then(|| Duration::from_micros(rng.random_range(0..5000))),
         slo: rng
             .random_bool(0.8)
@@ -63,6 +67,8 @@ fn random_model(index: u32, rng: &mut Pcg64Mcg) -> ModelSpec {
         arrivals: ["poisson", "constant", "gamma:3"][rng.random_range(0..3)].to_owned(),
         rows_max: if rng.random_bool(0.2) { rng.random_range(1..=batch_max) } else { 1 },
         priorities: rng.random_range(1..=3),
+        weight: if rng.random_bool(0.3) { rng.random_range(0.1..10.0) } else { 1.0 },
+        executors: rng.random_bool(0.2).then(|| rng.random_range(1..=3)),
         shapes: if rng.random_bool(0.2) { rng.random_range(1..=100) } else { 1 },
         cancel_share: if rng.random_bool(0.4) { rng.random::<f64>() * 0.5 } else { 0.0 },
         ..ModelSpec::new(&format!("model-{index}"), profile, rate)

@@ -30,6 +30,8 @@ pub struct ModelReport {
     pub batches: u64,
     /// Rows of those batches.
     pub rows: u64,
+    /// How long executors ran those batches, before counting as well.
+    pub busy: Duration,
     /// From arrival to answer, of those answered.
     pub latencies: Latencies,
 }
@@ -45,6 +47,7 @@ impl ModelReport {
         self.cancelled += other.cancelled;
         self.batches += other.batches;
         self.rows += other.rows;
+        self.busy += other.busy;
         self.latencies.add(&other.latencies);
     }
 
@@ -131,6 +134,7 @@ impl fmt::Display for Report {
             "failed",
             "cancelled",
             "batch",
+            "busy s",
             "p50 ms",
             "p99 ms",
         ];
@@ -141,7 +145,8 @@ impl fmt::Display for Report {
             let counts = [model.offered, model.in_time, model.late, model.refused_total()];
             let mut row = vec![model.name.clone()];
             row.extend(counts.iter().chain([&model.failed, &model.cancelled]).map(u64::to_string));
-            row.extend([format!("{:.2}", model.batch_mean()), ms(0.5), ms(0.99)]);
+            let busy = format!("{:.3}", model.busy.as_secs_f64());
+            row.extend([format!("{:.2}", model.batch_mean()), busy, ms(0.5), ms(0.99)]);
             table.push(row);
         }
         write!(f, "{table}")?;

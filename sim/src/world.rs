@@ -237,8 +237,9 @@ impl World {
         Ok(())
     }
 
-    fn variant_spec(&self, index: usize, executors: Vec<ExecutorId>) -> VariantSpec {
+    fn variant_spec(&self, index: usize, mut executors: Vec<ExecutorId>) -> VariantSpec {
         let Model { spec, policy, profile, rules, .. } = &self.models[index];
+        executors.retain(|executor| spec.executors.is_none_or(|count| executor.0 < count));
         VariantSpec {
             variant: variant(index),
             profile: profile.clone(),
@@ -251,6 +252,7 @@ impl World {
                 preferred: spec.preferred.clone(),
                 delay: spec.delay.unwrap_or_default(),
             },
+            weight: spec.weight,
             executors,
         }
     }
@@ -318,6 +320,7 @@ impl World {
         let mut draw = |upto: u32| if upto > 1 { self.rng.random_range(1..=upto) } else { 1 };
         let (rows, priority, shape) =
             (draw(spec.rows_max), draw(spec.priorities), draw(spec.shapes));
+        let priority = spec.priority.unwrap_or(priority);
         let deadline = spec.slo.map_or(Deadline::NONE, |slo| Deadline(self.now + slo));
         let leaves = spec.cancel_share > 0.0 && self.rng.random::<f64>() < spec.cancel_share;
         let patience = spec.slo.unwrap_or(Duration::from_millis(100)).mul_f64(self.rng.random());
@@ -399,6 +402,9 @@ impl World {
         state.held[0].1 = run.takes;
         let life = state.life;
         self.report.busy += run.takes;
+        if let Some(held) = self.held.get(batch.0) {
+            self.report.models[held.model].busy += run.takes;
+        }
         self.push(self.now + run.takes, Happening::End { executor, life, batch, fails: run.fails });
     }
 

@@ -169,6 +169,10 @@ mod tests {
             true
         }
 
+        fn backlog(&self) -> Duration {
+            Duration::ZERO
+        }
+
         fn starts(&self, into: &mut Vec<Instant>) {
             into.clone_from(&self.0);
         }

@@ -1,14 +1,11 @@
 //! The batch that must start first goes first, within its priority level.
 //!
 //! The order of Clockwork's strategy queue (OSDI'20). A batch without deadlines is treated as if it had to start
-//! within [`PATIENCE`] of its arrival, so that it is not starved by a stream of deadlines.
+//! within `PATIENCE` of its arrival, so that it is not starved by a stream of deadlines.
 
-use std::time::Duration;
+use batcher::Instant;
 
-use super::{Dispatch, DispatchEntry, Offer, Urgency};
-
-/// How long a request without a deadline gives way to deadlines: a person's patience with a web page.
-const PATIENCE: Duration = Duration::from_secs(1);
+use super::{Dispatch, DispatchEntry, Offer, Urgency, latest_start};
 
 pub(super) const ENTRY: DispatchEntry = DispatchEntry {
     name: "earliest_latest_start",
@@ -20,15 +17,14 @@ pub(super) const ENTRY: DispatchEntry = DispatchEntry {
 struct EarliestLatestStart;
 
 impl Dispatch for EarliestLatestStart {
-    fn urgency(&self, offer: &Offer) -> Urgency {
-        let latest = offer.candidate.latest.min(offer.arrived + PATIENCE);
-        (offer.priority, latest.as_nanos())
+    fn urgency(&self, offer: &Offer, _now: Instant) -> Urgency {
+        (offer.priority, latest_start(offer).as_nanos())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use batcher::{Candidate, Instant};
+    use batcher::Candidate;
     use models::VariantId;
 
     use super::*;
@@ -48,7 +44,7 @@ mod tests {
             (offer(0, 1, 5, 0), offer(1, 1, 9, 0)),
             (offer(0, 1, never, 100), offer(1, 1, 1500, 900)),
         ];
-        let urgency = |offer: &Offer| EarliestLatestStart.urgency(offer);
+        let urgency = |offer: &Offer| EarliestLatestStart.urgency(offer, Instant::ZERO);
         for (first, second) in before {
             assert!(urgency(&first) < urgency(&second), "{first:?} {second:?}");
         }

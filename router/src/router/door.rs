@@ -1,5 +1,7 @@
 //! A request at the door: the lane that it would enter, and whether it may.
 
+use std::time::Duration;
+
 use batcher::{Instant, Request};
 use models::VariantId;
 
@@ -7,6 +9,7 @@ use super::{Router, Variant};
 use crate::admit::{Ask, Outlook};
 use crate::cluster::Cluster;
 use crate::lane::{Lane, LaneId};
+use crate::roster::Roster;
 use crate::{Rejection, Shape};
 
 impl Router {
@@ -46,6 +49,7 @@ impl Router {
             return Err(Rejection::QueueFull);
         }
         self.admit(request, lane, now)?;
+        self.wake(id);
         self.lanes[lane].batcher.push(*request).map_err(|_| Rejection::QueueFull)?;
         self.lanes[lane].urgency = None;
         self.active.insert(lane);
@@ -54,10 +58,19 @@ impl Router {
         Ok(lane)
     }
 
+    /// Tells the dispatch policy of a variant of which nothing waits.
+    fn wake(&mut self, id: VariantId) {
+        let Self { dispatch, cluster, variants, .. } = self;
+        let Some(variant) = variants.get(id.index()).and_then(Option::as_ref) else { return };
+        if variant.waiting == 0 {
+            dispatch.woke(id, variant.spec.weight, &mut cluster.with(id));
+        }
+    }
+
     fn admit(&mut self, request: &Request, lane: LaneId, now: Instant) -> Result<(), Rejection> {
-        let Self { admission, cluster, lanes, load, .. } = self;
+        let Self { admission, cluster, lanes, load, active, .. } = self;
         let overloaded = load.overloaded();
-        let view = FromLane { cluster, lanes, lane, now, overloaded };
+        let view = FromLane { cluster, lanes, active, lane, now, overloaded };
         let lane = &lanes[lane];
         let (queue, profile) = (lane.batcher.queue(), lane.estimate.profile());
         let batch_max = lane.batch_max;
@@ -69,6 +82,7 @@ impl Router {
 struct FromLane<'a> {
     cluster: &'a Cluster,
     lanes: &'a [Lane],
+    active: &'a Roster,
     lane: LaneId,
     now: Instant,
     overloaded: bool,
@@ -81,6 +95,15 @@ impl Outlook for FromLane<'_> {
 
     fn overloaded(&self) -> bool {
         self.overloaded
+    }
+
+    fn backlog(&self) -> Duration {
+        let own = self.lanes[self.lane].variant;
+        let shares = |lane: &&Lane| {
+            let mut theirs = self.cluster.with(lane.variant);
+            lane.variant == own || theirs.any(|executor| self.cluster.has(executor, own))
+        };
+        self.active.iter().map(|lane| &self.lanes[lane]).filter(shares).map(Lane::backlog).sum()
     }
 
     fn starts(&self, into: &mut Vec<Instant>) {

@@ -148,6 +148,7 @@ fn new_lane(spec: &VariantSpec, shape: Shape) -> Lane {
         running: 0,
         batch_max: spec.settings.batch_max.max(1),
         urgency: None,
+        urgency_until: Instant::NEVER,
         hopeless: Instant::NEVER,
     }
 }

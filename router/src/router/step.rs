@@ -12,7 +12,7 @@ use models::{BatchId, ExecutorId, VariantId};
 
 use super::{Batch, Router, key_of};
 use crate::cluster::Opening;
-use crate::dispatch::{Offer, Urgency};
+use crate::dispatch::{Launch, Offer, Urgency};
 use crate::lane::LaneId;
 use crate::{Action, Rejection};
 
@@ -145,10 +145,10 @@ impl Router {
             let Some((urgency, lane)) = self.most_urgent(opening, tried, now) else { return };
             match self.wish(lane, opening, now) {
                 Wish::Launch(offer) => {
-                    let present = self.dispatch.urgency(&offer);
+                    let present = self.dispatch.urgency(&offer, now);
                     if present > urgency {
                         // Its batch shrank while it waited, so that another may be more urgent.
-                        self.lanes[lane].urgency = Some(present);
+                        self.rank(lane, present, self.dispatch.falls(&offer, now));
                         if self.most_urgent(opening, tried, now) != Some((present, lane)) {
                             continue;
                         }
@@ -175,7 +175,8 @@ impl Router {
             if !self.cluster.has(opening.executor, self.lanes[lane].variant) {
                 continue;
             }
-            let urgency = match self.lanes[lane].urgency {
+            let state = &self.lanes[lane];
+            let urgency = match state.urgency.filter(|_| now < state.urgency_until) {
                 Some(urgency) => urgency,
                 None => self.look(lane, opening, now),
             };
@@ -192,9 +193,16 @@ impl Router {
         let candidate = self.plan(lane, opening.start, now);
         self.spare.drop.clear();
         let offer = candidate.and_then(|candidate| self.offer(lane, candidate));
-        let urgency = offer.map_or((0, 0), |offer| self.dispatch.urgency(&offer));
-        self.lanes[lane].urgency = Some(urgency);
+        let urgency = offer.map_or((0, 0), |offer| self.dispatch.urgency(&offer, now));
+        let until = offer.map_or(Instant::NEVER, |offer| self.dispatch.falls(&offer, now));
+        self.rank(lane, urgency, until);
         urgency
+    }
+
+    /// Notes how urgent a lane's batch is, and until when that need not be looked at again.
+    fn rank(&mut self, lane: LaneId, urgency: Urgency, until: Instant) {
+        let state = &mut self.lanes[lane];
+        (state.urgency, state.urgency_until) = (Some(urgency), until);
     }
 
     /// What that lane's policy would do; requests to give up are left in `spare.drop`.
@@ -315,7 +323,7 @@ impl Router {
         let profile = state.estimate.profile();
         let times = (profile.median(candidate.rows), profile.time(candidate.rows));
         let start = self.cluster.launch(executor, id, times, now);
-        self.dispatch.launched(offer, times.0);
+        self.dispatch.launched(offer, Launch { executor, time: times.0, now });
         self.load.started(times.0, now);
         self.forget_waiting(lane, requests.len());
         self.variant_mut(variant).running += 1;

@@ -45,6 +45,7 @@ pub(crate) fn model(
         queue_max: 16,
         policy: batcher::ALL[0].name.to_owned(),
         settings: PolicySettings { batch_max: 8, ..PolicySettings::default() },
+        weight: 1.0,
         executors: Vec::new(),
     }
 }

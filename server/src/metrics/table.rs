@@ -228,6 +228,7 @@ fn failures(model: &ModelMetrics, to: &mut Samples<'_>) {
             Rejection::DeadlineUnreachable { .. }
             | Rejection::DeadlineHopeless
             | Rejection::QueueFull
+            | Rejection::PricedOut
             | Rejection::TooManyShapes => rejected += refused,
             Rejection::NotServed
             | Rejection::NoExecutor

@@ -24,6 +24,10 @@ pub(super) fn explain(rejection: Rejection, deadline: Option<Duration>, id: &str
             )
         }
         Rejection::QueueFull => "Exceeds maximum queue size".to_owned(),
+        Rejection::PricedOut => {
+            "the executor time that the request needs is worth more to others; not started"
+                .to_owned()
+        }
         Rejection::TooManyShapes => {
             "requests of too many different shapes wait for this model".to_owned()
         }
@@ -39,6 +43,7 @@ pub(super) fn explain(rejection: Rejection, deadline: Option<Duration>, id: &str
         Rejection::DeadlineUnreachable { predicted } => Some(predicted),
         Rejection::DeadlineHopeless
         | Rejection::QueueFull
+        | Rejection::PricedOut
         | Rejection::TooManyShapes
         | Rejection::NotServed
         | Rejection::NoExecutor

@@ -72,6 +72,7 @@ fn description(spec: &Spec) -> ModelDescription {
         priority: 2,
         priority_levels: 3,
         queue_max: spec.queue_max,
+        weight: 1.0,
         policy: None,
         preferred: Vec::new(),
         delay: Duration::ZERO,

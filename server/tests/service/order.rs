@@ -146,6 +146,7 @@ async fn a_prediction_counts_the_way_out_that_is_kept_back_of_the_deadline() {
         queue_max: 8,
         policy: batcher::ALL[0].name.to_owned(),
         settings: batcher::PolicySettings::default(),
+        weight: 1.0,
         executors: vec![ExecutorId(0)],
     };
     driver.load(spec, vec![(ExecutorId(0), Box::new(Echo))]);

@@ -49,6 +49,7 @@ pub(crate) fn loaded(name: &str, fixed: Duration, per_item: Duration) -> Loaded 
         priority: 2,
         priority_levels: 3,
         queue_max: 1000,
+        weight: 1.0,
         policy: None,
         preferred: Vec::new(),
         delay: Duration::ZERO,

@@ -58,6 +58,15 @@ pub struct ModelSpec {
     /// Priority levels, drawn evenly from 1 to this.
     #[serde(default = "one")]
     pub priorities: u32,
+    /// The level of all its requests, in place of drawn ones.
+    #[serde(default)]
+    pub priority: Option<u32>,
+    /// Its share of executor time next to the others', where the dispatch policy shares it out.
+    #[serde(default = "one_time")]
+    pub weight: f64,
+    /// On how many executors it is, of the first ones; all if absent.
+    #[serde(default)]
+    pub executors: Option<u32>,
     /// Different shapes, drawn evenly.
     #[serde(default = "one")]
     pub shapes: u32,
@@ -277,6 +286,9 @@ impl ModelSpec {
             trace: None,
             rows_max: 1,
             priorities: 1,
+            priority: None,
+            weight: 1.0,
+            executors: None,
             shapes: 1,
             cancel_share: 0.0,
         }
@@ -344,6 +356,12 @@ impl ModelSpec {
     pub(super) fn check(&self) -> Result<(), ScenarioError> {
         if self.batch_max == Some(0) {
             return Err(self.wrong("batch_max must be at least 1"));
+        }
+        if self.priority == Some(0) || self.executors == Some(0) {
+            return Err(self.wrong("priority and executors must be at least 1"));
+        }
+        if !(self.weight.is_finite() && self.weight > 0.0) {
+            return Err(self.wrong("weight must be a positive number"));
         }
         if !(0.0..=1.0).contains(&self.cancel_share) {
             return Err(self.wrong("cancel_share must be from 0 to 1"));

@@ -187,6 +187,7 @@ fn router(stress: &Stress, profile: &LatencyProfile) -> Result<Router, ScenarioE
             queue_max: models::QUEUE_MAX,
             policy: stress.batching.clone(),
             settings: PolicySettings { batch_max: BATCH_MAX, ..PolicySettings::default() },
+            weight: 1.0,
             executors: executors.clone(),
         };
         router.handle(Event::VariantLoaded { spec: Box::new(spec) }, Instant::ZERO);
