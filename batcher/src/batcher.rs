@@ -90,7 +90,11 @@ impl Batcher {
         let candidate = self.policy.plan(&view, drop);
         if let Some(candidate) = &candidate {
             debug_assert!(candidate.requests >= 1 && candidate.requests <= self.queue.len());
-            debug_assert!(candidate.latest >= candidate.earliest);
+            debug_assert!(
+                candidate.latest >= candidate.earliest,
+                "{candidate:?} of {:?}",
+                self.queue.head()
+            );
         }
         candidate
     }

@@ -331,7 +331,7 @@ mod tests {
             ("--model-repository a --load-model b", "--load-model: needs"),
             (
                 "--model-repository a --policy fifo",
-                "--policy: unknown policy \"fifo\"; allowed are deadline",
+                "--policy: unknown policy \"fifo\"; allowed are window, deadline, ",
             ),
             ("--model-repository a --log-format xml", "--log-format: "),
             ("--model-repository a --repository-poll-secs 0", "--repository-poll-secs: "),

@@ -66,7 +66,8 @@ fn full_window(view: &View<'_>, drop: &[RequestId], size: u32) -> Option<(usize,
         if run.rows < size && passed + run.requests == requests {
             return None;
         }
-        if end <= run.deadline {
+        // A smaller run may take longer than a full one, where kernels change at a size.
+        if end.max(view.start + view.profile.time(run.rows)) <= run.deadline {
             return Some((passed, run));
         }
     }
