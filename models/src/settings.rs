@@ -197,7 +197,7 @@ mod tests {
         assert!(all.batch_max.is_some() && all.priority.is_some() && all.priority_levels.is_some());
         assert!(all.queue_max.is_some() && all.threads.is_some() && all.executors.is_some());
         assert_eq!(all.weight, Some(2.0));
-        assert_eq!(all.policy.as_deref(), Some("deadline"));
+        assert_eq!(all.policy.as_deref(), Some("window"));
         assert_eq!(all.labels["scores"], "labels.txt");
         assert_eq!(all.pad["input_ids"].outputs["last_hidden_state"], 1);
     }
