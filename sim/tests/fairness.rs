@@ -9,14 +9,15 @@ const SEEDS: std::ops::Range<u64> = 1..4;
 
 fn scenario(name: &str, seed: u64) -> Scenario {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-    let mut scenario = Scenario::read(&folder.join(name)).unwrap();
+    let mut scenario = Scenario::read(&folder.join(name)).expect("the shipped scenario is right");
     scenario.seed = seed;
     scenario.duration = Duration::from_secs(8);
     scenario
 }
 
 fn run(scenario: &Scenario) -> Vec<ModelReport> {
-    World::new(scenario).unwrap().run().unwrap().0.models
+    let world = World::new(scenario).expect("the scenario makes sense");
+    world.run().expect("no invariant breaks").0.models
 }
 
 /// The greatest executor time over the weight as a multiple of the least.
