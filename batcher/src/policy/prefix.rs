@@ -158,7 +158,7 @@ pub(super) fn prefix_of_powers<'a>(
     best
 }
 
-/// The batch of [`prefix_in_time`]: as many from the front as meet their deadlines when started together at `start`.
+/// The longest batch in time: as many from the front as meet their deadlines when started together at `start`.
 pub fn prefix_within_deadlines<'a>(
     waiting: impl Iterator<Item = &'a Request>,
     profile: &LatencyProfile,
