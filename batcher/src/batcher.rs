@@ -72,6 +72,11 @@ impl Batcher {
         Ok(())
     }
 
+    /// Takes a request in again that left in a candidate but was not run; it has had its place, so none is refused.
+    pub fn give_back(&mut self, request: Request) {
+        self.queue.push(request);
+    }
+
     /// Removes a waiting request; `None` if it does not wait here.
     pub fn cancel(&mut self, id: RequestId) -> Option<Request> {
         self.queue.remove(id)
@@ -105,10 +110,9 @@ impl Batcher {
     }
 
     /// Moves the requests of a candidate out of the queue, most urgent first.
-    pub fn take(&mut self, candidate: &Candidate, into: &mut Vec<RequestId>) {
+    pub fn take(&mut self, candidate: &Candidate, into: &mut Vec<Request>) {
         for _ in 0..candidate.requests {
-            let request = self.queue.pop().expect("a candidate counts requests that wait");
-            into.push(request.id);
+            into.push(self.queue.pop().expect("a candidate counts requests that wait"));
         }
     }
 }

@@ -1,20 +1,19 @@
 //! The thread that owns what is loaded on one executor and runs its batches, one at a time.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use models::{ExecutorId, VariantId};
+use models::{BatchId, ExecutorId, VariantId};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::{Batch, Completion, LoadedModel, RunError, Timing, clock};
 
 /// One batch runs, one waits, so that the device never idles between two.
-const BATCHES_MAX: u32 = 2;
+const BATCHES_MAX: usize = 2;
 
 /// Commands that may wait: batches, and the models loaded or removed during one run. A caller beyond it waits.
 const INBOX_MAX: usize = 1024;
@@ -25,14 +24,42 @@ pub type OnDone = Box<dyn FnMut(Completion) + Send>;
 enum Command {
     Install(VariantId, Box<dyn LoadedModel>),
     Remove(VariantId),
-    Run(Batch),
+    /// Nothing, if the batch was withdrawn.
+    Run(BatchId),
     Stop,
+}
+
+/// The batches of an executor that have not ended.
+#[derive(Default)]
+struct Held {
+    runs: bool,
+    /// Not begun, in the order of their commands.
+    ahead: VecDeque<Batch>,
+}
+
+impl Held {
+    /// Takes out a batch that has not begun.
+    fn take(&mut self, id: BatchId) -> Option<Batch> {
+        let place = self.ahead.iter().position(|batch| batch.id == id)?;
+        self.ahead.remove(place)
+    }
+}
+
+/// Held only to move a batch, so that its two threads hardly ever meet.
+#[derive(Clone, Default)]
+struct Shelf(Arc<Mutex<Held>>);
+
+impl Shelf {
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        // What is done under the lock cannot panic halfway.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// An executor's thread, pinned to its cores, and the way to give it work.
 pub struct Worker {
     inbox: Sender<Command>,
-    batches: Arc<AtomicU32>,
+    shelf: Shelf,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -44,11 +71,11 @@ impl Worker {
     #[must_use]
     pub fn spawn(executor: ExecutorId, cores: &[usize], on_done: OnDone) -> Self {
         let (inbox, commands) = bounded(INBOX_MAX);
-        let batches = Arc::new(AtomicU32::new(0));
+        let shelf = Shelf::default();
         let desk = Desk {
             executor,
             models: BTreeMap::new(),
-            batches: Arc::clone(&batches),
+            shelf: shelf.clone(),
             anywhere: sched_getaffinity(None).ok(),
             on_done,
         };
@@ -60,7 +87,7 @@ impl Worker {
                 desk.work(&commands);
             })
             .expect("a thread can be started");
-        Self { inbox, batches, thread: Some(thread) }
+        Self { inbox, shelf, thread: Some(thread) }
     }
 
     /// Hands over a loaded model; batches submitted later find it. Replaces one of the same variant.
@@ -73,14 +100,25 @@ impl Worker {
         self.send(Command::Remove(variant));
     }
 
-    /// Queues a batch; its completion follows, whatever becomes of it.
+    /// Queues a batch; its completion follows, whatever becomes of it, unless it is withdrawn.
     ///
     /// # Panics
     /// If one batch already waits behind the running one: the scheduler must know that the executor is taken.
     pub fn submit(&self, batch: Batch) {
-        let before = self.batches.fetch_add(1, Ordering::AcqRel);
-        assert!(before < BATCHES_MAX, "at most one batch waits behind the running one");
-        self.send(Command::Run(batch));
+        let id = batch.id;
+        {
+            let mut held = self.shelf.lock();
+            let before = held.ahead.len() + usize::from(held.runs);
+            assert!(before < BATCHES_MAX, "at most one batch waits behind the running one");
+            held.ahead.push_back(batch);
+        }
+        self.send(Command::Run(id));
+    }
+
+    /// Takes back a batch; `None` if it has begun. No completion follows, and another can be submitted in its place.
+    #[must_use]
+    pub fn withdraw(&self, batch: BatchId) -> Option<Batch> {
+        self.shelf.lock().take(batch)
     }
 
     /// Runs what was submitted, then ends the thread.
@@ -111,7 +149,7 @@ impl Drop for Worker {
 struct Desk {
     executor: ExecutorId,
     models: BTreeMap<VariantId, Box<dyn LoadedModel>>,
-    batches: Arc<AtomicU32>,
+    shelf: Shelf,
     /// The cores that this process may use, for threads that must not stay on this executor's.
     anywhere: Option<CpuSet>,
     on_done: OnDone,
@@ -129,10 +167,21 @@ impl Desk {
                     let removed = self.models.remove(&variant);
                     self.drop_elsewhere(removed);
                 }
-                Command::Run(batch) => self.run(batch),
+                Command::Run(id) => {
+                    if let Some(batch) = self.begin(id) {
+                        self.run(batch);
+                    }
+                }
                 Command::Stop => return,
             }
         }
+    }
+
+    fn begin(&self, id: BatchId) -> Option<Batch> {
+        let mut held = self.shelf.lock();
+        let batch = held.take(id)?;
+        held.runs = true;
+        Some(batch)
     }
 
     fn run(&mut self, batch: Batch) {
@@ -151,7 +200,7 @@ impl Desk {
         };
         let completion = Completion { executor: self.executor, batch: batch.id, outputs, timing };
         // Freed before the callback, which may submit the next batch.
-        self.batches.fetch_sub(1, Ordering::AcqRel);
+        self.shelf.lock().runs = false;
         (self.on_done)(completion);
     }
 
@@ -292,6 +341,42 @@ mod tests {
         go.send(()).unwrap();
         go.send(()).unwrap();
         assert_eq!(completions.iter().take(2).count(), 2);
+    }
+
+    /// Tells the rows of each batch that begins, and then waits until told to go on.
+    struct Told(Sender<u32>, Receiver<()>);
+
+    impl LoadedModel for Told {
+        fn run(&mut self, batch: &Batch, _: &mut Timing) -> Result<Vec<Output>, RunError> {
+            self.0.send(batch.rows).unwrap();
+            self.1.recv().unwrap();
+            Ok(vec![])
+        }
+    }
+
+    #[test]
+    fn a_withdrawn_batch_comes_back_whole_and_never_runs_and_one_that_runs_is_not_withdrawn() {
+        let (worker, completions) = worker();
+        let ((tell, told), (go, held)) = (unbounded(), unbounded());
+        worker.install(VariantId(0), Box::new(Told(tell, held)));
+        worker.submit(batch(0, 0, 5));
+        assert_eq!(told.recv(), Ok(5));
+        worker.submit(batch(1, 0, 6));
+        assert!(worker.withdraw(BatchId(0)).is_none());
+        assert_eq!(worker.withdraw(BatchId(1)).unwrap().rows, 6);
+        assert!(worker.withdraw(BatchId(1)).is_none());
+        // In its place another, of a model that is installed only now.
+        let (tell, told) = unbounded();
+        let (again, held) = unbounded();
+        worker.install(VariantId(1), Box::new(Told(tell, held)));
+        worker.submit(batch(2, 1, 7));
+        go.send(()).unwrap();
+        again.send(()).unwrap();
+        assert_eq!(told.recv(), Ok(7));
+        let ended = completions.iter().take(2).map(|completion| completion.batch);
+        assert_eq!(ended.collect::<Vec<_>>(), [BatchId(0), BatchId(2)]);
+        worker.stop();
+        assert!(completions.try_recv().is_err());
     }
 
     #[test]

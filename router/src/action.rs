@@ -20,6 +20,14 @@ pub enum Action {
         /// Rows of its requests.
         rows: u32,
     },
+    /// Take back a batch before it starts: the run ahead of it took so long that it would be late. Its requests wait
+    /// again; what becomes of them follows.
+    Withdraw {
+        /// Where it was to run.
+        executor: ExecutorId,
+        /// Which batch; `Router::batch` no longer has it.
+        batch: BatchId,
+    },
     /// Tell a client that there will be no answer. Final.
     Reply {
         /// Which request.

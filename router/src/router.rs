@@ -3,11 +3,12 @@
 mod door;
 mod lanes;
 mod step;
+mod withdraw;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use batcher::{Instant, Ran, RequestId};
+use batcher::{Instant, Ran, Request, RequestId};
 use models::{BatchId, ExecutorId, VariantId};
 use serde::{Deserialize, Serialize};
 
@@ -72,18 +73,25 @@ pub struct Batch {
     /// Which model.
     pub variant: VariantId,
     /// Its requests, in the order of their rows.
-    pub requests: Vec<RequestId>,
+    pub requests: Vec<Request>,
     /// Rows of those requests.
     pub rows: u32,
     /// When it is expected to start.
     pub start: Instant,
     /// A start after this makes one of its requests late, as planned at its launch.
     pub latest: Instant,
+    /// A start after this makes one of its requests late even if the run takes no longer than the median. Never, where
+    /// that was so at its launch already: a policy that is blind to deadlines runs it all the same.
+    pub hopeless: Instant,
     lane: LaneId,
-    /// Of each request.
-    deadlines: Vec<Instant>,
+}
+
+impl Batch {
     /// The shortest time from an arrival to its deadline.
-    slo: Duration,
+    fn slo(&self) -> Duration {
+        let slos = self.requests.iter().map(|request| request.deadline.slack(request.arrived));
+        slos.min().unwrap_or(Duration::MAX)
+    }
 }
 
 #[derive(Debug)]
@@ -133,8 +141,7 @@ pub struct Router {
 struct Spare {
     drop: Vec<RequestId>,
     opened: Vec<ExecutorId>,
-    requests: Vec<Vec<RequestId>>,
-    deadlines: Vec<Vec<Instant>>,
+    requests: Vec<Vec<Request>>,
 }
 
 impl std::fmt::Debug for Router {
@@ -322,24 +329,17 @@ impl Router {
     /// A batch left its executor: with its time if it ran, without if it failed.
     fn finished(&mut self, id: BatchId, elapsed: Option<Duration>, now: Instant) {
         // A batch of an executor that went down is gone already.
-        let Some(mut batch) = self.batches.remove(&id) else { return };
+        let Some(batch) = self.batches.remove(&id) else { return };
         let executor = batch.executor;
         self.cluster.finish(executor, id);
-        match self.cluster.running(executor).and_then(|behind| self.batches.get(&behind)) {
-            Some(behind) => {
-                let profile = self.lanes[behind.lane].estimate.profile();
-                let times = (profile.median(behind.rows), profile.time(behind.rows));
-                self.cluster.restart(executor, times, now);
-            }
-            None => self.cluster.rest(executor),
-        }
+        let withdrawn = self.go_on(executor, now);
         let requests = batch.requests.len() as u64;
-        let late = batch.deadlines.iter().filter(|&&deadline| deadline < now).count() as u64;
+        let late = batch.requests.iter().filter(|request| request.deadline.0 < now).count() as u64;
         let lane = &mut self.lanes[batch.lane];
         lane.running -= 1;
         if let Some(elapsed) = elapsed {
             lane.estimate.correct(batch.rows, elapsed);
-            let ran = Ran { rows: batch.rows, elapsed, slo: batch.slo, in_time: late == 0 };
+            let ran = Ran { rows: batch.rows, elapsed, slo: batch.slo(), in_time: late == 0 };
             lane.batcher.ran(&ran);
             self.tally.finished += requests;
             self.tally.late += late;
@@ -352,12 +352,22 @@ impl Router {
         }
         self.variant_mut(batch.variant).running -= 1;
         self.unload_if_served(batch.variant);
-        batch.requests.clear();
-        batch.deadlines.clear();
-        self.spare.requests.push(batch.requests);
-        self.spare.deadlines.push(batch.deadlines);
+        self.reuse(batch.requests);
         self.moved = true;
+        if let Some(lane) = withdrawn {
+            self.give_up_hopeless(lane, now);
+        }
         self.fill(executor, now);
+        if let Some(lane) = withdrawn.filter(|&lane| self.active.contains(lane)) {
+            // Other executors may be idle.
+            self.consider(lane, now);
+        }
+    }
+
+    /// Keeps the memory of a batch that is gone.
+    fn reuse(&mut self, mut requests: Vec<Request>) {
+        requests.clear();
+        self.spare.requests.push(requests);
     }
 
     fn executor_down(&mut self, executor: ExecutorId, now: Instant) {
@@ -366,7 +376,7 @@ impl Router {
             let batch = self.batches.remove(&id).expect("a held batch is in the table");
             self.lanes[batch.lane].running -= 1;
             for request in batch.requests {
-                self.refuse(request, Rejection::ExecutorLost);
+                self.refuse(request.id, Rejection::ExecutorLost);
             }
             self.variant_mut(batch.variant).running -= 1;
             self.unload_if_served(batch.variant);

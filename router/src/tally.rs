@@ -18,10 +18,12 @@ pub struct Tally {
     pub late: u64,
     /// Requests of batches that failed.
     pub failed: u64,
-    /// Batches started.
+    /// Batches launched.
     pub batches: u64,
     /// Rows of those batches.
     pub rows: u64,
+    /// Of those batches, the ones that were withdrawn before they started.
+    pub withdrawn: u64,
 }
 
 impl Tally {

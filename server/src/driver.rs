@@ -4,7 +4,8 @@
 //! executors' threads with completions, and one timer thread when the router's timeout comes. An arrival that finds an
 //! idle executor reaches it with no thread in between (docs/decisions/0010).
 
-use std::collections::{BTreeMap, HashMap};
+mod ledger;
+
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use router::{
 };
 use tokio::sync::oneshot;
 
+use self::ledger::{Ledger, Left, Member, Waiting};
 use crate::clock::Clock;
 use crate::infer::RequestTiming;
 use crate::post::{Letter, Post};
@@ -97,28 +99,12 @@ pub struct Driver {
 struct State {
     router: Router,
     workers: Vec<Worker>,
-    waiting: HashMap<RequestId, Waiting>,
-    running: BTreeMap<BatchId, Vec<Member>>,
+    ledger: Ledger,
     request_next: u64,
     recorder: Option<Recorder>,
     /// What the timer thread sleeps for.
     alarm_at: Instant,
     stopped: bool,
-}
-
-struct Waiting {
-    part: InputPart,
-    inner_shapes: Arc<Vec<Vec<i64>>>,
-    member: Member,
-    /// Kept back of its deadline for its way in and out.
-    way: Duration,
-}
-
-/// Who waits for the answer.
-struct Member {
-    answer: oneshot::Sender<Outcome>,
-    rows: u32,
-    arrived: Instant,
 }
 
 impl std::fmt::Debug for Driver {
@@ -142,8 +128,7 @@ impl Driver {
         let state = State {
             router,
             workers: Vec::new(),
-            waiting: HashMap::new(),
-            running: BTreeMap::new(),
+            ledger: Ledger::default(),
             request_next: 0,
             recorder,
             alarm_at: Instant::NEVER,
@@ -187,12 +172,12 @@ impl Driver {
         state.request_next += 1;
         let way = deadline.map_or(Duration::ZERO, |within| self.way_out.allowance(within));
         let deadline = deadline.map_or(Deadline::NONE, |within| Deadline(arrived + (within - way)));
-        let member = Member { answer, rows, arrived };
-        state.waiting.insert(id, Waiting { part, inner_shapes, member, way });
+        let member = Member { id, answer, rows, arrived, way, shape: shape.id };
+        state.ledger.enter(Waiting { part, inner_shapes, member });
         let request = Request { id, rows, priority, arrived, deadline };
         self.feed_at(&mut state, Event::RequestArrived { request, variant, shape }, arrived);
         if state.stopped {
-            state.refuse(id, Rejection::Draining);
+            state.ledger.refuse(id, Rejection::Draining);
         }
         drop(state);
         Ticket { driver: Arc::clone(self), id, variant, shape: shape.id, outcome, ended: false }
@@ -234,10 +219,7 @@ impl Driver {
         state.stopped = true;
         state.recorder = None;
         let workers = std::mem::take(&mut state.workers);
-        // In any order: all are told the same.
-        for waiting in std::mem::take(&mut state.waiting).into_values() {
-            waiting.refuse(Rejection::Draining);
-        }
+        state.ledger.refuse_all(Rejection::Draining);
         self.alarm.notify_one();
         drop(state);
         workers.into_iter().for_each(Worker::stop);
@@ -286,10 +268,9 @@ impl Driver {
                 recorder.note(Line::Action(action.clone()));
             }
             match action {
-                Action::Launch { executor, batch, variant, rows } => {
-                    state.launch(executor, batch, variant, rows)
-                }
-                Action::Reply { id, rejection } => state.refuse(id, rejection),
+                Action::Launch { executor, batch, .. } => state.launch(executor, batch),
+                Action::Withdraw { executor, batch } => state.withdraw(executor, batch),
+                Action::Reply { id, rejection } => state.ledger.refuse(id, rejection),
                 Action::Unload { variant } => {
                     state.workers.iter().for_each(|worker| worker.remove(variant));
                     (self.on_unloaded)(variant);
@@ -304,7 +285,7 @@ impl Driver {
     fn completed(&self, completion: Completion) {
         let Completion { batch, outputs, timing, .. } = completion;
         let mut state = self.state.lock();
-        let members = state.running.remove(&batch).unwrap_or_default();
+        let members = state.ledger.end(batch);
         let ran = state.router.batch(batch).map(|batch| (batch.variant, batch.rows));
         let now = self.clock.now();
         let event = match &outputs {
@@ -312,6 +293,9 @@ impl Driver {
             Err(_) => Event::BatchFailed { batch },
         };
         self.feed_at(&mut state, event, now);
+        while let Some(Left { id, variant, shape }) = state.ledger.next_left() {
+            self.feed_at(&mut state, Event::RequestCancelled { id, variant, shape }, now);
+        }
         let prediction = ran.and_then(|(variant, _)| state.router.prediction(variant));
         drop(state);
         if let Some((variant, rows)) = ran {
@@ -324,53 +308,16 @@ impl Driver {
 }
 
 impl State {
-    fn launch(&mut self, executor: ExecutorId, batch: BatchId, variant: VariantId, rows: u32) {
-        let requests = &self.router.batch(batch).expect("a launched batch is held").requests;
-        let mut parts = Vec::with_capacity(requests.len());
-        let mut members = Vec::with_capacity(requests.len());
-        let mut shapes = None;
-        for id in requests {
-            let waiting = self.waiting.remove(id).expect("a launched request waited");
-            shapes = Some(waiting.inner_shapes);
-            parts.push(waiting.part);
-            members.push(waiting.member);
-        }
-        let inner_shapes = shapes.map(|shapes| shapes.to_vec()).unwrap_or_default();
-        self.running.insert(batch, members);
-        self.workers[executor.index()].submit(gpu::Batch {
-            id: batch,
-            variant,
-            rows,
-            inner_shapes,
-            parts,
-        });
+    fn launch(&mut self, executor: ExecutorId, id: BatchId) {
+        let batch = self.router.batch(id).expect("a launched batch is held");
+        let batch = self.ledger.launch(id, batch);
+        self.workers[executor.index()].submit(batch);
     }
 
-    fn refuse(&mut self, id: RequestId, rejection: Rejection) {
-        if let Some(waiting) = self.waiting.remove(&id) {
-            waiting.refuse(rejection);
-        }
-    }
-}
-
-impl Waiting {
-    fn refuse(self, rejection: Rejection) {
-        let rejection = match rejection {
-            // For the client, the answer has come when it has made its way out.
-            Rejection::DeadlineUnreachable { predicted } => {
-                Rejection::DeadlineUnreachable { predicted: predicted + self.way }
-            }
-            Rejection::DeadlineHopeless
-            | Rejection::QueueFull
-            | Rejection::PricedOut
-            | Rejection::TooManyShapes
-            | Rejection::NotServed
-            | Rejection::NoExecutor
-            | Rejection::ExecutorLost
-            | Rejection::Draining => rejection,
-        };
-        // The client may have gone.
-        drop(self.member.answer.send(Outcome::Refused(rejection)));
+    fn withdraw(&mut self, executor: ExecutorId, id: BatchId) {
+        // The router withdraws when a run has ended, and is told so by the thread that would begin the next.
+        let batch = self.workers[executor.index()].withdraw(id);
+        self.ledger.withdraw(batch.expect("a withdrawn batch has not begun"));
     }
 }
 
@@ -469,9 +416,11 @@ impl Drop for Ticket {
             return;
         }
         let Self { id, variant, shape, .. } = *self;
+        // Seen by whoever withdraws its batch.
+        self.outcome.close();
         let mut state = self.driver.state.lock();
         // What already runs is not interrupted; its answer goes nowhere.
-        if state.waiting.remove(&id).is_some() {
+        if state.ledger.leave(id) {
             self.driver.feed(&mut state, Event::RequestCancelled { id, variant, shape });
         }
     }

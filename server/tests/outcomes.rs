@@ -97,7 +97,8 @@ async fn under_overload_clients_metrics_statistics_and_scheduler_count_the_same(
     assert_eq!(metric(&page, "punctual_cancellations_total"), seen.cancelled, "{page}");
     let statistics = &service.statistics(Some("m"), None).unwrap()[0];
     assert_eq!(statistics.inference_stats.success.count, seen.answered);
-    assert_eq!(statistics.execution_count, tally.batches);
+    // A batch that the run before it made hopeless was launched and never ran.
+    assert_eq!(statistics.execution_count, tally.batches - tally.withdrawn);
     service.stop();
 }
 

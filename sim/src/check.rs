@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use batcher::{Instant, RequestId};
+use batcher::{Instant, Request, RequestId};
 use models::{BatchId, ExecutorId};
 use router::{Batch, Tally};
 
@@ -67,7 +67,7 @@ impl Checker {
         rules: BatchRules,
     ) -> Result<(), Violation> {
         let mut shapes: Vec<u32> = Vec::new();
-        for request in &batch.requests {
+        for Request { id: request, .. } in &batch.requests {
             match self.open.get_mut(request) {
                 Some((stage @ Stage::Waiting, shape)) => {
                     *stage = Stage::Running(id);
@@ -102,6 +102,33 @@ impl Checker {
         Ok(())
     }
 
+    /// A batch begins to run.
+    pub(crate) fn started(&self, id: BatchId, batch: &Batch) -> Result<(), Violation> {
+        if self.now <= batch.hopeless {
+            return Ok(());
+        }
+        self.wrong(format!("{id:?} runs only to be late: hopeless since {:?}", batch.hopeless))
+    }
+
+    /// A batch left its executor before it began; its requests wait again.
+    pub(crate) fn withdrawn(
+        &mut self,
+        executor: ExecutorId,
+        requests: &[RequestId],
+    ) -> Result<(), Violation> {
+        self.left(executor);
+        for request in requests {
+            match self.open.get_mut(request) {
+                Some((stage @ Stage::Running(_), _)) => *stage = Stage::Waiting,
+                other => {
+                    let found = format!("{other:?}");
+                    return self.wrong(format!("{request:?} was withdrawn, which is {found}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A batch left its executor.
     pub(crate) fn left(&mut self, executor: ExecutorId) {
         *self.held.entry(executor).or_default() -= 1;
@@ -121,8 +148,13 @@ impl Checker {
         }
     }
 
-    pub(crate) fn queue(&self, waiting: usize, queue_max: usize) -> Result<(), Violation> {
-        if waiting <= queue_max {
+    /// A request arrived; so many waited before and wait now. Only withdrawn ones wait beyond the bound.
+    pub(crate) fn queue(
+        &self,
+        (before, waiting): (usize, usize),
+        queue_max: usize,
+    ) -> Result<(), Violation> {
+        if waiting <= queue_max.max(before) {
             return Ok(());
         }
         self.wrong(format!("{waiting} requests wait, at most {queue_max} are allowed"))

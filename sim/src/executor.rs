@@ -15,8 +15,10 @@ use crate::{ExecutorSpec, Stall};
 #[derive(Debug)]
 pub(crate) struct SimExecutor {
     spec: ExecutorSpec,
-    /// The batch that runs is in front.
+    /// The batch that runs, or starts next, is in front.
     pub(crate) held: VecDeque<(BatchId, Duration)>,
+    /// The batch in front has started.
+    pub(crate) runs: bool,
     pub(crate) up: bool,
     /// Rises with each breakdown, so that the ends of lost batches are not heeded.
     pub(crate) life: u32,
@@ -45,7 +47,15 @@ impl SimExecutor {
                 let first = begin + (index - begin) / size * size;
                 let device = (first, (first + size).min(end));
                 let held = VecDeque::new();
-                Self { spec: spec.clone(), held, up: true, life: 0, device, stall_next: None }
+                Self {
+                    spec: spec.clone(),
+                    held,
+                    runs: false,
+                    up: true,
+                    life: 0,
+                    device,
+                    stall_next: None,
+                }
             }));
         }
         all

@@ -1,5 +1,6 @@
 //! Virtual time: a heap of happenings drives the router, as threads and clocks do in the server.
 
+mod runs;
 pub mod speed;
 
 use std::cmp::Reverse;
@@ -57,6 +58,7 @@ struct Asked {
 /// A batch that an executor holds.
 struct Held {
     model: usize,
+    rows: u32,
     requests: Vec<RequestId>,
 }
 
@@ -292,6 +294,7 @@ impl World {
             Happening::Breakdown { executor } => {
                 let state = &mut self.executors[executor.index()];
                 (state.up, state.life) = (false, state.life + 1);
+                state.runs = false;
                 for (batch, _) in state.held.drain(..) {
                     self.held.remove(batch.0);
                 }
@@ -338,10 +341,11 @@ impl World {
         let request = Request { id, rows, priority, arrived: self.now, deadline };
         let elements = ELEMENTS * u64::from(shape);
         let shape = Shape { id: ShapeId(shape), elements };
+        let before = self.router.waiting(variant(index));
         self.feed(Event::RequestArrived { request, variant: variant(index), shape })?;
         let waiting = self.router.waiting(variant(index));
         let queue_max = self.models[index].spec.queue_max;
-        self.check(|checker| checker.queue(waiting, queue_max))
+        self.check(|checker| checker.queue((before, waiting), queue_max))
     }
 
     fn leave(&mut self, id: RequestId, model: usize, shape: u32) -> Result<(), Violation> {
@@ -352,60 +356,6 @@ impl World {
         self.report.models[model].cancelled += u64::from(asked.arrived >= self.counted_from);
         self.check(|checker| checker.ended(id))?;
         self.feed(Event::RequestCancelled { id, variant: variant(model), shape: ShapeId(shape) })
-    }
-
-    fn end(
-        &mut self,
-        executor: ExecutorId,
-        life: u32,
-        batch: BatchId,
-        fails: bool,
-    ) -> Result<(), Violation> {
-        let state = &mut self.executors[executor.index()];
-        if state.life != life {
-            return Ok(());
-        }
-        let (ended, takes) = state.held.pop_front().expect("a batch that ends was held");
-        assert_eq!(ended, batch, "batches of an executor end in order");
-        if let Some(checker) = &mut self.checker {
-            checker.left(executor);
-        }
-        let Held { model, mut requests } =
-            self.held.remove(batch.0).expect("a batch that ends was held");
-        for id in requests.drain(..) {
-            let asked = self.asked.remove(id.0).expect("a request that ran was asked");
-            if asked.arrived >= self.counted_from {
-                self.report.count_end(model, fails, self.now, &asked);
-            }
-            self.check(|checker| checker.ended(id))?;
-        }
-        self.spare.push(requests);
-        self.start_next(executor);
-        self.feed(if fails {
-            Event::BatchFailed { batch }
-        } else {
-            Event::BatchFinished { batch, elapsed: takes }
-        })
-    }
-
-    /// The batch in front of an executor's queue begins to run.
-    fn start_next(&mut self, executor: ExecutorId) {
-        let index = executor.index();
-        let Some((batch, profiled)) = self.executors[index].held.front().copied() else { return };
-        let (first, end) = self.executors[index].device;
-        let busy = (first..end)
-            .filter(|&other| other != index && !self.executors[other].held.is_empty())
-            .count();
-        let busy = u32::try_from(busy).expect("executors are counted in u32");
-        let state = &mut self.executors[index];
-        let run = state.run(profiled, self.now, busy, &mut self.rng);
-        state.held[0].1 = run.takes;
-        let life = state.life;
-        self.report.busy += run.takes;
-        if let Some(held) = self.held.get(batch.0) {
-            self.report.models[held.model].busy += run.takes;
-        }
-        self.push(self.now + run.takes, Happening::End { executor, life, batch, fails: run.fails });
     }
 
     fn feed(&mut self, event: Event) -> Result<(), Violation> {
@@ -422,46 +372,10 @@ impl World {
                 Action::Launch { executor, batch, variant, rows } => {
                     self.launch(executor, batch, variant, rows)?
                 }
+                Action::Withdraw { executor, batch } => self.withdraw(executor, batch)?,
                 Action::Reply { id, rejection } => self.refuse(id, &rejection)?,
                 Action::Unload { .. } => {}
             }
-        }
-        Ok(())
-    }
-
-    fn launch(
-        &mut self,
-        executor: ExecutorId,
-        id: BatchId,
-        variant: VariantId,
-        rows: u32,
-    ) -> Result<(), Violation> {
-        let index = variant.index();
-        let model = &self.models[index];
-        let batch = self.router.batch(id).expect("a launched batch is held");
-        if let Some(checker) = &mut self.checker {
-            checker.launched(id, batch, model.rules)?;
-        }
-        if !self.executors[executor.index()].up {
-            return Err(self.violation("a batch was launched on an executor that is down"));
-        }
-        let shape = self.asked.get(batch.requests[0].0).map_or(1, |asked| asked.shape);
-        let profiled = model.profile.median(rows) * shape;
-        let mut requests = self.spare.pop().unwrap_or_default();
-        requests.extend_from_slice(&batch.requests);
-        for request in &requests {
-            if let Some(asked) = self.asked.get_mut(request.0) {
-                asked.waits = false;
-            }
-        }
-        self.held.push(id.0, Held { model: index, requests });
-        let report = &mut self.report.models[index];
-        report.batches += 1;
-        report.rows += u64::from(rows);
-        let state = &mut self.executors[executor.index()];
-        state.held.push_back((id, profiled));
-        if state.held.len() == 1 {
-            self.start_next(executor);
         }
         Ok(())
     }
@@ -473,25 +387,6 @@ impl World {
             self.report.bad += 1;
         }
         self.check(|checker| checker.ended(id))
-    }
-}
-
-impl Report {
-    /// Counts a request of a batch that ended.
-    fn count_end(&mut self, model: usize, fails: bool, now: Instant, asked: &Asked) {
-        let model = &mut self.models[model];
-        if fails {
-            model.failed += 1;
-            self.bad += 1;
-            return;
-        }
-        model.latencies.push(now.since(asked.arrived));
-        if now <= asked.deadline.0 {
-            model.in_time += 1;
-        } else {
-            model.late += 1;
-            self.bad += 1;
-        }
     }
 }
 

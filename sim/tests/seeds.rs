@@ -1,5 +1,6 @@
 //! A thousand random worlds with failures, stalls and clients that leave: nothing that must never happen happens.
 
+use router::{Action, Line};
 use sim::{World, random_scenario};
 
 /// The seeds of every run; `punctual-sim fuzz` tries others.
@@ -42,6 +43,7 @@ fn no_seed_breaks_an_invariant_under_any_one_policy() {
 
 #[test]
 fn the_same_seed_gives_the_same_history_and_it_replays() {
+    let mut withdrawn = 0;
     for seed in 0..20 {
         let scenario = random_scenario(seed);
         let history = || {
@@ -51,12 +53,15 @@ fn the_same_seed_gives_the_same_history_and_it_replays() {
         };
         let first = history();
         assert!(first == history(), "seed {seed} gave two histories");
+        let withdraws = |line: &&Line| matches!(line, Line::Action(Action::Withdraw { .. }));
+        withdrawn += first.lines.iter().filter(withdraws).count();
         let lines: Vec<String> =
             first.lines.iter().map(|line| serde_json::to_string(line).unwrap()).collect();
         let replayed = sim::replay(lines.iter().map(String::as_str))
             .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         assert!(replayed.events > 0 && replayed.actions > 0);
     }
+    assert!(withdrawn > 0, "no batch was withdrawn");
 }
 
 #[test]

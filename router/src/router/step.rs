@@ -95,7 +95,7 @@ impl Router {
     }
 
     /// Answers requests as soon as they can no longer be met, not when an executor comes free.
-    fn give_up_hopeless(&mut self, lane: LaneId, now: Instant) {
+    pub(super) fn give_up_hopeless(&mut self, lane: LaneId, now: Instant) {
         let start = self.cluster.earliest_start(self.lanes[lane].variant, now);
         let profile = self.lanes[lane].estimate.profile();
         let mut hopeless = std::mem::take(&mut self.spare.drop);
@@ -310,14 +310,7 @@ impl Router {
         let id = BatchId(self.batch_next);
         self.batch_next += 1;
         let mut requests = self.spare.requests.pop().unwrap_or_default();
-        let mut deadlines = self.spare.deadlines.pop().unwrap_or_default();
         let state = &mut self.lanes[lane];
-        let taken = state.batcher.queue().iter().take(candidate.requests);
-        let mut slo = Duration::MAX;
-        for request in taken {
-            deadlines.push(request.deadline.0);
-            slo = slo.min(request.deadline.slack(request.arrived));
-        }
         state.batcher.take(&candidate, &mut requests);
         state.running += 1;
         let profile = state.estimate.profile();
@@ -331,8 +324,10 @@ impl Router {
         self.tally.rows += u64::from(candidate.rows);
         self.moved = true;
         let (rows, latest) = (candidate.rows, candidate.latest);
-        let batch =
-            Batch { executor, variant, requests, rows, start, latest, lane, deadlines, slo };
+        let deadline = requests.iter().map(|request| request.deadline.0).min();
+        let hopeless = deadline.map_or(Instant::NEVER, |deadline| deadline - times.0);
+        let hopeless = if hopeless < start { Instant::NEVER } else { hopeless };
+        let batch = Batch { executor, variant, requests, rows, start, latest, hopeless, lane };
         self.batches.insert(id, batch);
         self.actions.push_back(Action::Launch { executor, batch: id, variant, rows });
     }

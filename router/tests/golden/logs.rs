@@ -79,6 +79,37 @@ fn the_next_batch_goes_ahead_by_the_lead_and_the_hopeless_and_the_gone_leave_it(
 }
 
 #[test]
+fn a_batch_made_hopeless_by_the_run_before_it_is_withdrawn_and_who_can_still_be_met_runs() {
+    // Runs of one, two and three take 10, 11 and 12 ms.
+    let mut play = Play::new(1, vec![model(0, 9 * MS, MS, Some(60 * MS))]);
+    play.slowness = 2.0;
+    play.arrive(ask(0, 12 * MS));
+    play.pass(MS);
+    play.arrive(ask(0, 60 * MS));
+    play.arrive(ask(0, 24 * MS));
+    play.arrive(ask(0, 60 * MS));
+    // The second batch is given to the executor ahead of the first one's expected end; now all run as fast as said.
+    play.pass(9 * MS);
+    play.slowness = 1.0;
+    play.finish();
+    play.assert_all_ended();
+    assert_eq!((play.late(), play.refused()), (1, 1));
+    insta::assert_snapshot!(play.log);
+}
+
+#[test]
+fn a_batch_that_can_still_be_met_after_a_long_run_is_left_where_it_is() {
+    let mut play = Play::new(1, vec![model(0, 9 * MS, MS, Some(60 * MS))]);
+    play.slowness = 2.0;
+    play.arrive(ask(0, 12 * MS));
+    play.pass(MS);
+    play.arrive(ask(0, 31 * MS));
+    play.finish();
+    assert!(!play.log.contains("withdrawn"), "{}", play.log);
+    play.assert_all_ended();
+}
+
+#[test]
 fn a_failed_batch_and_a_lost_executor_end_their_requests_and_no_others() {
     let mut play = Play::new(2, vec![model(0, 4 * MS, MS, None)]);
     let whenever = Ask { within: None, ..ask(0, MS) };

@@ -175,12 +175,14 @@ impl Play {
         let (elapsed, requests) = self.takes.remove(&batch).unwrap();
         self.note(&format!("batch {} {}", batch.0, if fails { "fails" } else { "ends" }));
         requests.iter().for_each(|id| self.ended(*id));
-        self.start(executor);
+        self.executors[executor.index()].ends = None;
         self.feed(if fails {
             Event::BatchFailed { batch }
         } else {
             Event::BatchFinished { batch, elapsed }
         });
+        // The router may have withdrawn the batch behind it.
+        self.start(executor);
     }
 
     /// An executor is gone with what it held, or comes back with its models.
@@ -218,11 +220,16 @@ impl Play {
         while let Some(action) = self.router.poll_action() {
             match action {
                 Action::Launch { executor, batch, variant, rows } => {
-                    let requests = self.router.batch(batch).unwrap().requests.clone();
+                    let requests = &self.router.batch(batch).unwrap().requests;
+                    let requests: Vec<_> = requests.iter().map(|request| request.id).collect();
                     let names: Vec<_> = requests.iter().map(|id| id.0.to_string()).collect();
                     let (on, names) = (executor.0, names.join(" "));
                     self.note(&format!("  -> batch {} on executor {on}: {names}", batch.0));
                     self.launch(executor, batch, requests, self.time(variant, rows));
+                }
+                Action::Withdraw { executor, batch } => {
+                    self.note(&format!("  -> batch {} is withdrawn", batch.0));
+                    self.withdraw(executor, batch);
                 }
                 Action::Reply { id, rejection } => {
                     self.note(&format!("  -> request {} is refused: {rejection:?}", id.0));
@@ -265,9 +272,24 @@ impl Play {
         }
     }
 
+    /// The first batch there starts, if none runs.
     fn start(&mut self, executor: ExecutorId) {
         let held = &mut self.executors[executor.index()];
-        held.ends = held.batches.front().map(|batch| self.now + self.takes[batch].0);
+        let (None, Some(id)) = (held.ends, held.batches.front()) else { return };
+        held.ends = Some(self.now + self.takes[id].0);
+        let batch = self.router.batch(*id).unwrap();
+        assert!(self.now <= batch.hopeless, "{id:?} runs only to be late:\n{}", self.log);
+    }
+
+    /// A batch that has not started goes; its requests wait again.
+    fn withdraw(&mut self, executor: ExecutorId, id: BatchId) {
+        let held = &mut self.executors[executor.index()];
+        assert!(held.ends.is_none(), "{id:?} is withdrawn though it runs");
+        assert_eq!(held.batches.pop_front(), Some(id));
+        let (_, requests) = self.takes.remove(&id).unwrap();
+        for request in requests {
+            self.open.get_mut(&request).expect("only open requests are held").2 = false;
+        }
     }
 
     fn ended(&mut self, id: RequestId) {
@@ -286,6 +308,11 @@ impl Play {
     /// Requests that were answered after their deadline.
     pub(crate) fn late(&self) -> u64 {
         self.router.tally().late
+    }
+
+    /// Requests that were refused.
+    pub(crate) fn refused(&self) -> u64 {
+        self.router.tally().refused_total()
     }
 
     fn note(&mut self, text: &str) {

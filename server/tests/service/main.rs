@@ -9,5 +9,6 @@ mod failures;
 mod fronts;
 mod mirror;
 mod order;
+mod overrun;
 mod scripted;
 mod world;

@@ -50,7 +50,8 @@ async fn a_recording_replayed_by_the_simulator_decides_the_same() {
         let replayed = sim::replay(recording.lines()).unwrap_or_else(|error| panic!("{error}"));
         let tally = service.tally();
         let unloaded = 1;
-        assert_eq!(replayed.actions, tally.refused_total() + tally.batches + unloaded);
+        let decided = tally.refused_total() + tally.batches + tally.withdrawn;
+        assert_eq!(replayed.actions, decided + unloaded);
         let lines = u64::try_from(recording.lines().count()).unwrap();
         assert_eq!(replayed.events + replayed.actions + 1, lines, "settings are the first line");
         assert_eq!(tally.arrived, seen.asked + 1);

@@ -16,7 +16,7 @@ use crate::scripted::{Echo, Gate, gated};
 use crate::world::*;
 
 /// So long that nothing is given to the executor ahead of a batch's end.
-const LONG: Duration = Duration::from_secs(100);
+pub(crate) const LONG: Duration = Duration::from_secs(100);
 
 /// A service with a gated model `m`, and a first request, number 0, that runs.
 pub(crate) async fn blocked(batch_max: u32, queue_max: usize) -> (Arc<Service>, Gate, Asked) {

@@ -273,7 +273,7 @@ impl<'a> Loop<'a> {
             self.ends.push(Reverse((at + *takes, executor)));
         }
         let requests = &self.router.batch(batch).expect("what ends was held").requests;
-        let met = requests.iter().filter(|id| {
+        let met = requests.iter().map(|request| request.id).filter(|id| {
             let index = usize::try_from(id.0).expect("requests are in memory");
             self.counted.contains(&id.0) && at <= self.asked[index].at + self.slo
         });
@@ -284,6 +284,7 @@ impl<'a> Loop<'a> {
 
     fn carry_out(&mut self, now: Instant) {
         while let Some(action) = self.router.poll_action() {
+            debug_assert!(!matches!(action, Action::Withdraw { .. }), "runs take what was said");
             let Action::Launch { executor, batch, rows, .. } = action else { continue };
             let takes = self.profile.median(rows);
             (self.batches, self.rows) = (self.batches + 1, self.rows + u64::from(rows));

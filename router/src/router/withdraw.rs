@@ -1,0 +1,52 @@
+//! What becomes of the batch ahead when the run before it has ended: it starts, or is withdrawn because it has become
+//! hopeless, so that nothing is executed only to be late.
+
+use batcher::Instant;
+use models::{BatchId, ExecutorId};
+
+use super::{Router, key_of};
+use crate::Action;
+use crate::lane::LaneId;
+
+impl Router {
+    /// The run on that executor has ended; the batch behind it starts, unless it is hopeless by now. Returns the lane
+    /// where its requests wait again in that case.
+    pub(super) fn go_on(&mut self, executor: ExecutorId, now: Instant) -> Option<LaneId> {
+        let Some(id) = self.cluster.running(executor) else {
+            self.cluster.rest(executor);
+            return None;
+        };
+        let batch = self.batches.get(&id).expect("a held batch is in the table");
+        if now > batch.hopeless {
+            self.cluster.finish(executor, id);
+            self.cluster.rest(executor);
+            return Some(self.withdraw(executor, id));
+        }
+        let profile = self.lanes[batch.lane].estimate.profile();
+        let times = (profile.median(batch.rows), profile.time(batch.rows));
+        self.cluster.restart(executor, times, now);
+        None
+    }
+
+    /// Gives the requests of a batch back to their queue.
+    fn withdraw(&mut self, executor: ExecutorId, id: BatchId) -> LaneId {
+        let batch = self.batches.remove(&id).expect("a held batch is in the table");
+        self.actions.push_back(Action::Withdraw { executor, batch: id });
+        self.tally.withdrawn += 1;
+        let state = &mut self.lanes[batch.lane];
+        state.running -= 1;
+        state.urgency = None;
+        for &request in &batch.requests {
+            state.batcher.give_back(request);
+        }
+        let variant = self.variant_mut(batch.variant);
+        variant.running -= 1;
+        variant.waiting += batch.requests.len();
+        self.reuse(batch.requests);
+        self.active.insert(batch.lane);
+        self.ready.insert(batch.lane);
+        self.windows.set(key_of(batch.lane), Instant::NEVER);
+        self.watch_hopeless(batch.lane);
+        batch.lane
+    }
+}

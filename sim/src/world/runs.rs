@@ -1,0 +1,154 @@
+//! Runs in a simulated world: batches that are launched, withdrawn, start and end.
+
+use batcher::Instant;
+use models::{BatchId, ExecutorId, VariantId};
+use router::Event;
+
+use super::{Asked, Happening, Held, World};
+use crate::{Report, Violation};
+
+impl World {
+    pub(super) fn end(
+        &mut self,
+        executor: ExecutorId,
+        life: u32,
+        batch: BatchId,
+        fails: bool,
+    ) -> Result<(), Violation> {
+        let state = &mut self.executors[executor.index()];
+        if state.life != life {
+            return Ok(());
+        }
+        let (ended, takes) = state.held.pop_front().expect("a batch that ends was held");
+        assert_eq!(ended, batch, "batches of an executor end in order");
+        if let Some(checker) = &mut self.checker {
+            checker.left(executor);
+        }
+        let held = self.held.remove(batch.0);
+        let Held { model, mut requests, .. } = held.expect("a batch that ends was held");
+        for id in requests.drain(..) {
+            let asked = self.asked.remove(id.0).expect("a request that ran was asked");
+            if asked.arrived >= self.counted_from {
+                self.report.count_end(model, fails, self.now, &asked);
+            }
+            self.check(|checker| checker.ended(id))?;
+        }
+        self.spare.push(requests);
+        self.executors[executor.index()].runs = false;
+        self.feed(if fails {
+            Event::BatchFailed { batch }
+        } else {
+            Event::BatchFinished { batch, elapsed: takes }
+        })?;
+        // The router may have withdrawn the batch behind it.
+        self.start_next(executor)
+    }
+
+    /// The batch in front of an executor's queue begins to run, if none runs.
+    fn start_next(&mut self, executor: ExecutorId) -> Result<(), Violation> {
+        let index = executor.index();
+        let Some((batch, profiled)) = self.executors[index].held.front().copied() else {
+            return Ok(());
+        };
+        if self.executors[index].runs {
+            return Ok(());
+        }
+        if let Some(checker) = &self.checker {
+            let held = self.router.batch(batch).expect("a batch that starts is held");
+            checker.started(batch, held)?;
+        }
+        let (first, end) = self.executors[index].device;
+        let busy = (first..end)
+            .filter(|&other| other != index && !self.executors[other].held.is_empty())
+            .count();
+        let busy = u32::try_from(busy).expect("executors are counted in u32");
+        let state = &mut self.executors[index];
+        let run = state.run(profiled, self.now, busy, &mut self.rng);
+        state.held[0].1 = run.takes;
+        state.runs = true;
+        let life = state.life;
+        self.report.busy += run.takes;
+        if let Some(held) = self.held.get(batch.0) {
+            self.report.models[held.model].busy += run.takes;
+        }
+        self.push(self.now + run.takes, Happening::End { executor, life, batch, fails: run.fails });
+        Ok(())
+    }
+
+    pub(super) fn launch(
+        &mut self,
+        executor: ExecutorId,
+        id: BatchId,
+        variant: VariantId,
+        rows: u32,
+    ) -> Result<(), Violation> {
+        let index = variant.index();
+        let model = &self.models[index];
+        let batch = self.router.batch(id).expect("a launched batch is held");
+        if let Some(checker) = &mut self.checker {
+            checker.launched(id, batch, model.rules)?;
+        }
+        if !self.executors[executor.index()].up {
+            return Err(self.violation("a batch was launched on an executor that is down"));
+        }
+        let shape = self.asked.get(batch.requests[0].id.0).map_or(1, |asked| asked.shape);
+        let profiled = model.profile.median(rows) * shape;
+        let mut requests = self.spare.pop().unwrap_or_default();
+        requests.extend(batch.requests.iter().map(|request| request.id));
+        for request in &requests {
+            if let Some(asked) = self.asked.get_mut(request.0) {
+                asked.waits = false;
+            }
+        }
+        self.held.push(id.0, Held { model: index, rows, requests });
+        let report = &mut self.report.models[index];
+        report.batches += 1;
+        report.rows += u64::from(rows);
+        let state = &mut self.executors[executor.index()];
+        state.held.push_back((id, profiled));
+        if state.held.len() == 1 { self.start_next(executor) } else { Ok(()) }
+    }
+
+    /// A batch that has not started goes; its requests wait again.
+    pub(super) fn withdraw(&mut self, executor: ExecutorId, id: BatchId) -> Result<(), Violation> {
+        let state = &mut self.executors[executor.index()];
+        if state.runs || state.held.pop_front().is_none_or(|(front, _)| front != id) {
+            return Err(self.violation("a batch was withdrawn that was not about to start"));
+        }
+        let held = self.held.remove(id.0);
+        let Held { model, rows, mut requests } = held.expect("a batch ahead is held");
+        for request in &requests {
+            if let Some(asked) = self.asked.get_mut(request.0) {
+                asked.waits = true;
+            }
+        }
+        if let Some(checker) = &mut self.checker {
+            checker.withdrawn(executor, &requests)?;
+        }
+        let report = &mut self.report.models[model];
+        report.batches -= 1;
+        report.rows -= u64::from(rows);
+        requests.clear();
+        self.spare.push(requests);
+        Ok(())
+    }
+}
+
+impl Report {
+    /// Counts a request of a batch that ended.
+    fn count_end(&mut self, model: usize, fails: bool, now: Instant, asked: &Asked) {
+        let model = &mut self.models[model];
+        if fails {
+            model.failed += 1;
+            self.bad += 1;
+            return;
+        }
+        model.latencies.push(now.since(asked.arrived));
+        if now <= asked.deadline.0 {
+            model.in_time += 1;
+        } else {
+            model.late += 1;
+            self.bad += 1;
+        }
+    }
+}
