@@ -1,7 +1,5 @@
 //! Who gets how much of the executors, and who may delay whom.
 
-#![expect(clippy::unwrap_used, reason = "a scenario that cannot be read fails the test")]
-
 use std::path::Path;
 use std::time::Duration;
 
