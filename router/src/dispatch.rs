@@ -39,6 +39,9 @@ pub(crate) trait Dispatch: Send {
 
     /// That batch was started.
     fn launched(&mut self, _offer: &Offer, _launch: Launch) {}
+
+    /// A batch of that variant and that median time at its launch was withdrawn before it ran.
+    fn withdrawn(&mut self, _variant: VariantId, _time: Duration) {}
 }
 
 /// How a batch was started.

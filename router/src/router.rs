@@ -84,6 +84,8 @@ pub struct Batch {
     /// that was so at its launch already: a policy that is blind to deadlines runs it all the same.
     pub hopeless: Instant,
     lane: LaneId,
+    /// How long it takes at the median, as believed at its launch.
+    time: Duration,
 }
 
 impl Batch {

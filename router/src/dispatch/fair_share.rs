@@ -6,6 +6,8 @@
 //! virtual time that its executors have reached, the greatest where they differ: idling earns no credit. Priority
 //! levels order requests within a queue only, since a tenant could name itself the most urgent.
 
+use std::time::Duration;
+
 use batcher::Instant;
 use models::{ExecutorId, VariantId};
 
@@ -31,6 +33,19 @@ struct Share {
     /// Executor time had, over the weight, in nanoseconds.
     virtual_time: u64,
     weight: f64,
+}
+
+impl Share {
+    /// By how much so much executor time advances it.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a run time is far below 2^53 ns and a weight is positive; saturates"
+    )]
+    fn charge(&self, time: Duration) -> u64 {
+        (time.as_nanos() as f64 / self.weight) as u64
+    }
 }
 
 impl FairShare {
@@ -61,29 +76,25 @@ impl Dispatch for FairShare {
         share.weight = weight;
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a run time is far below 2^53 ns and a weight is positive; saturates"
-    )]
     fn launched(&mut self, offer: &Offer, launch: Launch) {
         let share = self.share(offer.variant);
         let start = share.virtual_time;
-        let charge = launch.time.as_nanos() as f64 / share.weight;
-        share.virtual_time = start.saturating_add(charge as u64);
+        share.virtual_time = start.saturating_add(share.charge(launch.time));
         let index = launch.executor.index();
         if self.reached.len() <= index {
             self.reached.resize(index + 1, 0);
         }
         self.reached[index] = self.reached[index].max(start);
     }
+
+    fn withdrawn(&mut self, variant: VariantId, time: Duration) {
+        let share = self.share(variant);
+        share.virtual_time = share.virtual_time.saturating_sub(share.charge(time));
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::dispatch::cases::offer;
 
@@ -117,6 +128,19 @@ mod tests {
         let served = serve(&mut share, &[(0, 1), (1, 4), (2, 1)], 1300);
         // Of 16 ms, 4 go to the first (4 batches), 4 to the second (1), 8 to the third (8).
         assert_eq!(served, [400, 100, 800]);
+    }
+
+    #[test]
+    fn a_batch_that_is_withdrawn_costs_nothing() {
+        let mut share = woken(&[1.0, 2.0]);
+        let time = Duration::from_millis(3);
+        for variant in [0, 1] {
+            let before = share.urgency(&offer(variant), Instant::ZERO);
+            share.launched(&offer(variant), Launch { executor: HERE, time, now: Instant::ZERO });
+            assert!(share.urgency(&offer(variant), Instant::ZERO) > before);
+            share.withdrawn(VariantId(variant), time);
+            assert_eq!(share.urgency(&offer(variant), Instant::ZERO), before);
+        }
     }
 
     #[test]

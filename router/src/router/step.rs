@@ -327,7 +327,9 @@ impl Router {
         let deadline = requests.iter().map(|request| request.deadline.0).min();
         let hopeless = deadline.map_or(Instant::NEVER, |deadline| deadline - times.0);
         let hopeless = if hopeless < start { Instant::NEVER } else { hopeless };
-        let batch = Batch { executor, variant, requests, rows, start, latest, hopeless, lane };
+        let time = times.0;
+        let batch =
+            Batch { executor, variant, requests, rows, start, latest, hopeless, lane, time };
         self.batches.insert(id, batch);
         self.actions.push_back(Action::Launch { executor, batch: id, variant, rows });
     }

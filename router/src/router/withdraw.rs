@@ -35,13 +35,17 @@ impl Router {
         self.tally.withdrawn += 1;
         let state = &mut self.lanes[batch.lane];
         state.running -= 1;
-        state.urgency = None;
         for &request in &batch.requests {
             state.batcher.give_back(request);
         }
-        let variant = self.variant_mut(batch.variant);
+        self.dispatch.withdrawn(batch.variant, batch.time);
+        let variant = self.variants[batch.variant.index()].as_mut();
+        let variant = variant.expect("a variant with requests is in the table");
         variant.running -= 1;
         variant.waiting += batch.requests.len();
+        for &(_, lane) in &variant.lanes {
+            self.lanes[lane].urgency = None;
+        }
         self.reuse(batch.requests);
         self.active.insert(batch.lane);
         self.ready.insert(batch.lane);
