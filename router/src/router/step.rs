@@ -57,6 +57,10 @@ impl Router {
             self.fill(executor, now);
         }
         self.ring(now);
+        if let Some(lane) = self.ready.at(0).filter(|_| self.batches.is_empty()) {
+            // Held back for the sake of others, of whom none runs: nothing else would call for it again.
+            self.consider(lane, now);
+        }
         if !self.moved || !self.cluster.all_busy() {
             return;
         }
@@ -264,7 +268,9 @@ impl Router {
         let state = &self.lanes[lane];
         let profile = state.estimate.profile();
         let limit = self.courtesy(state.variant, executor, now);
-        if limit.is_none_or(|limit| profile.time(candidate.rows) <= limit) {
+        if self.batches.is_empty()
+            || limit.is_none_or(|limit| profile.time(candidate.rows) <= limit)
+        {
             return Some(candidate);
         }
         let rows_max = profile.largest_batch_within(limit.unwrap_or(Duration::MAX));
