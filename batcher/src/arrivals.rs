@@ -1,6 +1,6 @@
 //! What a queue learns of its arrivals: how many come, and how soon one follows another.
 
-use crate::Instant;
+use crate::{Instant, nanos};
 
 /// Over which time the present rate is averaged: long against a batch, short against a change of load.
 const PRESENT_NANOS: f64 = 100e6;
@@ -26,8 +26,8 @@ impl Rate {
     /// Adds a lump to an average over `window` nanoseconds, or over all there was, if that is less.
     pub fn note(&mut self, amount: f64, window: f64, now: Instant) {
         let first = *self.first.get_or_insert(now);
-        let gap = if first == now { FIRST_GAP } else { nanos(now, self.last) };
-        let window = window.min(nanos(self.last, first));
+        let gap = if first == now { FIRST_GAP } else { nanos(now.since(self.last)) };
+        let window = window.min(nanos(self.last.since(first)));
         self.per_nano = (self.per_nano * window + amount) / (window + gap).max(FIRST_GAP);
         self.last = now;
     }
@@ -82,7 +82,7 @@ impl Arrivals {
         reason = "saturates, never negative"
     )]
     pub fn expected_rows(&self, now: Instant, until: Instant) -> u32 {
-        (self.present.per_nano.min(self.steady.per_nano) * nanos(until, now)) as u32
+        (self.present.per_nano.min(self.steady.per_nano) * nanos(until.since(now))) as u32
     }
 
     /// Until when waiting for the next arrival pays, if that arrival is worth `saving` nanoseconds and each nanosecond
@@ -93,7 +93,7 @@ impl Arrivals {
     /// all; in a burst it is high at first and falls.
     #[must_use]
     pub fn wait_until(&self, saving: f64, price: f64, now: Instant) -> Instant {
-        let elapsed = nanos(now, self.last);
+        let elapsed = nanos(now.since(self.last));
         let first = (0..CLASSES).find(|&class| class_end(class) > elapsed).unwrap_or(CLASSES - 1);
         let outlasting: f32 = self.gaps[first..].iter().sum();
         let (mut best, mut until, mut ended) = (0.0, now, 0.0);
@@ -118,11 +118,6 @@ fn class_nanos(class: usize) -> u64 {
 #[expect(clippy::cast_precision_loss, reason = "a power of two")]
 fn class_end(class: usize) -> f64 {
     class_nanos(class) as f64
-}
-
-#[expect(clippy::cast_precision_loss, reason = "times between arrivals are far below 2^53 ns")]
-fn nanos(later: Instant, earlier: Instant) -> f64 {
-    later.since(earlier).as_nanos() as f64
 }
 
 #[cfg(test)]

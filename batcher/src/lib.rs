@@ -19,4 +19,4 @@ pub use policy::{
 };
 pub use queue::Queue;
 pub use request::{Deadline, Request, RequestId};
-pub use time::Instant;
+pub use time::{Instant, nanos};

@@ -36,6 +36,13 @@ impl Instant {
     }
 }
 
+/// A time in nanoseconds, to reckon with.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "a run or a wait is far below 2^53 ns, 104 days")]
+pub fn nanos(duration: Duration) -> f64 {
+    duration.as_nanos() as f64
+}
+
 impl Add<Duration> for Instant {
     type Output = Self;
 

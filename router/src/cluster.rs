@@ -87,10 +87,8 @@ impl Cluster {
             self.executors.resize_with(index + 1, ExecutorState::default);
         }
         self.executors[index] = ExecutorState::default();
-        self.frees.set(executor.0, Instant::NEVER);
         self.up.grow_and_insert(index);
-        self.idle.grow_and_insert(index);
-        self.take_off(index);
+        self.rest(executor);
     }
 
     /// An executor is gone; returns what it held.
@@ -299,10 +297,9 @@ impl Cluster {
         if self.placed(variant).is_some_and(|placed| !placed.is_disjoint(&self.idle)) {
             return now;
         }
-        if let Some((at, id)) =
+        if let Some((at, _)) =
             self.frees.first().filter(|(_, id)| self.has(ExecutorId(*id), variant))
         {
-            debug_assert!(self.up.contains(id as usize));
             return at.max(now);
         }
         let starts = self.with(variant).map(|executor| self.planned_start(executor, now));

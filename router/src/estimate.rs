@@ -1,8 +1,9 @@
 //! Corrects a measured profile by the time of every batch that is run.
 //!
 //! The estimator of TCP's retransmission timer (Jacobson, SIGCOMM'88): a smoothed mean of measured over profiled
-//! time, and its smoothed absolute deviation. Plans use mean + 4 deviations. A profile has few sizes and straight lines between them, but matrix kernels work in tiles, so
-//! that 13 rows may take a fifth longer than the line says: each size has a factor of its own beside the common mean.
+//! time, and its smoothed absolute deviation. Plans use mean + 4 deviations. A profile has few sizes and straight lines
+//! between them, but matrix kernels work in tiles, so that 13 rows may take a fifth longer than the line says: each size
+//! has a factor of its own beside the common mean.
 
 use std::time::Duration;
 

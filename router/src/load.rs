@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use batcher::{Instant, Rate};
+use batcher::{Instant, Rate, nanos};
 
 /// Rates are averaged over so long: long against a batch, short against a change of load.
 const WINDOW_NANOS: f64 = 100e6;
@@ -57,9 +57,8 @@ impl Load {
     }
 
     /// A batch of that median time starts.
-    #[expect(clippy::cast_precision_loss, reason = "a run time is far below 2^53 ns")]
     pub(crate) fn started(&mut self, time: Duration, now: Instant) {
-        self.started.note(time.as_nanos() as f64, WINDOW_NANOS, now);
+        self.started.note(nanos(time), WINDOW_NANOS, now);
     }
 
     /// A request was refused for its deadline, or answered late.

@@ -101,7 +101,6 @@ struct Variant {
     spec: VariantSpec,
     lanes: Vec<(ShapeId, LaneId)>,
     waiting: usize,
-    running: u32,
     retired: bool,
     /// Variants with a much shorter objective: see `within_courtesy`.
     tighter: Vec<VariantId>,
@@ -352,7 +351,6 @@ impl Router {
         } else {
             self.tally.failed += requests;
         }
-        self.variant_mut(batch.variant).running -= 1;
         self.unload_if_served(batch.variant);
         self.reuse(batch.requests);
         self.moved = true;
@@ -380,7 +378,6 @@ impl Router {
             for request in batch.requests {
                 self.refuse(request.id, Rejection::ExecutorLost);
             }
-            self.variant_mut(batch.variant).running -= 1;
             self.unload_if_served(batch.variant);
         }
         self.review(now);

@@ -15,13 +15,11 @@
 //! 4. **Early drop.** When all executors are busy and the most urgent request allows only a small batch, it and its like
 //!    are given up if the executors thereby answer more within one objective's time (after Nexus, SOSP'19).
 
-use std::time::Duration;
-
 use models::LatencyProfile;
 
 use super::prefix::{Prefix, give_up_first, give_up_hopeless, left, prefix_in_time};
 use super::{BatchPolicy, Candidate, Entry, PolicySettings, Promises, View};
-use crate::{Instant, Request, RequestId};
+use crate::{Instant, Request, RequestId, nanos};
 
 /// Executors to keep in hand, in units of `M^(3/4) / N` of a batch's time: between `sqrt(M)`, where the arrivals do
 /// not disturb the queues' rhythm, and `M`, where all collide.
@@ -56,20 +54,19 @@ impl BatchPolicy for WindowPolicy {
         let rows_max = self.settings.batch_max;
         let head = *left(view.queue, drop).next()?;
         let mut run = prefix_in_time(left(view.queue, drop), view.profile, rows_max, view.start)?;
-        let cut = run.requests + drop.len() < view.queue.len();
         let urgent = head.deadline.0 < Instant::NEVER;
-        if cut && urgent && drop.is_empty() && view.idle <= 1 && run.rows < rows_max {
+        let mut full = run.full(rows_max, view.queue.len() - drop.len());
+        if full && run.rows < rows_max && urgent && drop.is_empty() && view.idle <= 1 {
             run = early_drop(view, &head, run, rows_max, drop);
         }
         let rows = efficient(view.profile, run.rows);
         if rows < run.rows {
             run = prefix_in_time(left(view.queue, drop), view.profile, rows, view.start)?;
         }
-        let cut = cut || run.requests + drop.len() < view.queue.len();
-        let at_once = cut || run.rows >= rows_max || !urgent;
-        let opens = if !self.settings.delay.is_zero() && run.rows < rows_max && !cut {
+        full |= run.full(rows_max, view.queue.len() - drop.len());
+        let opens = if !full && !self.settings.delay.is_zero() {
             run.oldest + self.settings.delay
-        } else if at_once || view.load.calm {
+        } else if full || !urgent || view.load.calm {
             view.start
         } else {
             opens(view, &head, &run)
@@ -133,6 +130,7 @@ fn early_drop(
     let too_many =
         |run: &Prefix| f64::from(view.queue.rows().saturating_add(coming)) - horizon * pace(run);
     let surplus = |run: &Prefix| if view.load.overloaded { too_many(run).max(0.0) } else { 0.0 };
+    let (pace_small, too_many_small) = (pace(&small), too_many(&small));
     let (mut best, mut gain_max, mut drops) = (small, 0.0, 0);
     let mut skip = 1;
     while skip < view.queue.len().min(DROP_MAX) {
@@ -140,7 +138,7 @@ fn early_drop(
         let Some(run) = prefix_in_time(rest, view.profile, rows_max, view.start) else { break };
         let time = horizon.max(nanos(view.profile.time(run.rows)));
         // A burst that the executors get through anyway needs no victims.
-        let more = (time * (pace(&run) - pace(&small))).min(too_many(&small));
+        let more = (time * (pace(&run) - pace_small)).min(too_many_small);
         #[expect(clippy::cast_precision_loss, reason = "at most DROP_MAX")]
         let gain = more - (skip as f64 - surplus(&run)).max(0.0);
         if gain > gain_max {
@@ -155,13 +153,10 @@ fn early_drop(
     best
 }
 
-#[expect(clippy::cast_precision_loss, reason = "times within an objective are far below 2^53 ns")]
-fn nanos(duration: Duration) -> f64 {
-    duration.as_nanos() as f64
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::cases::{Answer, Case, batch};
     use super::*;
 

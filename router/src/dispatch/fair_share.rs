@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use batcher::Instant;
+use batcher::{Instant, nanos};
 use models::{ExecutorId, VariantId};
 
 use super::{Dispatch, DispatchEntry, Launch, Offer, Urgency};
@@ -40,11 +40,10 @@ impl Share {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a run time is far below 2^53 ns and a weight is positive; saturates"
+        reason = "a weight is positive; saturates"
     )]
     fn charge(&self, time: Duration) -> u64 {
-        (time.as_nanos() as f64 / self.weight) as u64
+        (nanos(time) / self.weight) as u64
     }
 }
 

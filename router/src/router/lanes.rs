@@ -34,7 +34,6 @@ impl Router {
                     spec,
                     lanes: Vec::new(),
                     waiting: 0,
-                    running: 0,
                     retired: false,
                     tighter: Vec::new(),
                 });
@@ -72,10 +71,10 @@ impl Router {
 
     /// Lets a retired variant go once nothing of it waits or runs.
     pub(super) fn unload_if_served(&mut self, id: VariantId) {
-        let served = self
-            .variant(id)
-            .is_some_and(|variant| variant.retired && variant.waiting == 0 && variant.running == 0);
-        if served {
+        let served = |variant: &Variant| {
+            variant.retired && variant.lanes.iter().all(|&(_, lane)| self.lanes[lane].idle())
+        };
+        if self.variant(id).is_some_and(served) {
             self.variants[id.index()] = None;
             for other in self.variants.iter_mut().flatten() {
                 other.tighter.retain(|&known| known != id);

@@ -325,7 +325,6 @@ impl Router {
         self.dispatch.launched(offer, Launch { executor, time: times.0, now });
         self.load.started(times.0, now);
         self.forget_waiting(lane, requests.len());
-        self.variant_mut(variant).running += 1;
         self.tally.batches += 1;
         self.tally.rows += u64::from(candidate.rows);
         self.moved = true;

@@ -41,7 +41,6 @@ impl Router {
         self.dispatch.withdrawn(batch.variant, batch.time);
         let variant = self.variants[batch.variant.index()].as_mut();
         let variant = variant.expect("a variant with requests is in the table");
-        variant.running -= 1;
         variant.waiting += batch.requests.len();
         for &(_, lane) in &variant.lanes {
             self.lanes[lane].urgency = None;

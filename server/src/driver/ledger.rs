@@ -121,21 +121,11 @@ impl Ledger {
 }
 
 impl Member {
-    fn refuse(self, rejection: Rejection) {
-        let rejection = match rejection {
+    fn refuse(self, mut rejection: Rejection) {
+        if let Rejection::DeadlineUnreachable { predicted } = &mut rejection {
             // For the client, the answer has come when it has made its way out.
-            Rejection::DeadlineUnreachable { predicted } => {
-                Rejection::DeadlineUnreachable { predicted: predicted + self.way }
-            }
-            Rejection::DeadlineHopeless
-            | Rejection::QueueFull
-            | Rejection::PricedOut
-            | Rejection::TooManyShapes
-            | Rejection::NotServed
-            | Rejection::NoExecutor
-            | Rejection::ExecutorLost
-            | Rejection::Draining => rejection,
-        };
+            *predicted += self.way;
+        }
         // The client may have gone.
         drop(self.answer.send(Outcome::Refused(rejection)));
     }
