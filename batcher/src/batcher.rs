@@ -105,7 +105,8 @@ impl Batcher {
     }
 
     /// Tells the policy of a batch that has run.
-    pub fn ran(&mut self, ran: &Ran) {
+    pub fn ran(&mut self, ran: &Ran, now: Instant) {
+        self.queue.note_end(ran.rows, now);
         self.policy.ran(ran);
     }
 

@@ -9,6 +9,7 @@ mod batcher;
 mod policy;
 mod queue;
 mod request;
+mod returns;
 mod time;
 
 pub use arrivals::{Arrivals, Rate};

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use models::LatencyProfile;
 
+use crate::returns::Returns;
 use crate::{Arrivals, Deadline, Instant, Request, RequestId};
 
 /// Requests that wait, in the order in which they should be served.
@@ -16,6 +17,7 @@ pub struct Queue {
     /// How many waiting requests have more than one row: with none, deadline order is also latest-start order.
     wide: usize,
     arrivals: Arrivals,
+    returns: Returns,
 }
 
 type Urgency = (u32, Deadline, RequestId);
@@ -140,6 +142,19 @@ impl Queue {
     /// Counts rows that were offered at `now`, admitted or not.
     pub fn note_offer(&mut self, rows: u32, now: Instant) {
         self.arrivals.note(rows, now);
+        self.returns.note(rows, now);
+    }
+
+    /// A batch of so many rows from here has ended.
+    pub fn note_end(&mut self, rows: u32, now: Instant) {
+        self.returns.end(rows, now);
+    }
+
+    /// How many rows answered clients are still expected to ask for again, when a batch could start at `start`, and until
+    /// when; `None` where no closed loop is seen.
+    #[must_use]
+    pub fn awaited(&self, now: Instant, start: Instant) -> Option<(f64, Instant)> {
+        self.returns.awaited(now, start)
     }
 
     /// What is known of the arrivals here.

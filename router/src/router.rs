@@ -341,7 +341,7 @@ impl Router {
         if let Some(elapsed) = elapsed {
             lane.estimate.correct(batch.rows, elapsed);
             let ran = Ran { rows: batch.rows, elapsed, slo: batch.slo(), in_time: late == 0 };
-            lane.batcher.ran(&ran);
+            lane.batcher.ran(&ran, now);
             self.tally.finished += requests;
             self.tally.late += late;
             if late > 0 {

@@ -2,7 +2,7 @@
 //!
 //! It grows out of two published policies and corrects both. *Eager* (Clockwork, Nexus) wastes executors on small
 //! batches when several executors serve one queue with little slack; *deferred* (Symphony) leaves no slack for the
-//! moment when no executor is free, and loses most when queues outnumber executors. Four rules, each with its case in
+//! moment when no executor is free, and loses most when queues outnumber executors. Five rules, each with its case in
 //! `docs/policies.md`; the constants were found by search over the grid named there.
 //!
 //! 1. **Calm.** While nothing is lost nothing is deferred: latency costs less than it buys.
@@ -12,7 +12,9 @@
 //!    free share `1 - busy` already is.
 //! 3. **Company.** Queues that outnumber the executors wait only in a burst: as long as the next request is likely
 //!    enough, soon enough, to save more executor time than the waiting takes.
-//! 4. **Early drop.** When all executors are busy and the most urgent request allows only a small batch, it and its like
+//! 4. **Returns.** Clients that ask again as soon as they are answered are waited for, where the batch with them makes up
+//!    for the wait.
+//! 5. **Early drop.** When all executors are busy and the most urgent request allows only a small batch, it and its like
 //!    are given up if the executors thereby answer more within one objective's time (after Nexus, SOSP'19).
 
 use models::LatencyProfile;
@@ -33,6 +35,8 @@ const CROWD: f64 = 1.375;
 const COMPANY_MIN: f64 = 0.5;
 /// An executor's time costs at least so much of itself, however many are free.
 const PRICE_MIN: f64 = 0.3;
+/// Clients that come back are waited for where the executor answers so many times more by it.
+const RETURNS_GAIN: f64 = 1.02;
 /// Of a long queue so many of the most urgent are looked at for an early drop.
 const DROP_MAX: usize = 256;
 
@@ -66,7 +70,11 @@ impl BatchPolicy for WindowPolicy {
         full |= run.full(rows_max, view.queue.len() - drop.len());
         let opens = if !full && !self.settings.delay.is_zero() {
             run.oldest + self.settings.delay
-        } else if full || !urgent || view.load.calm {
+        } else if full {
+            view.start
+        } else if let Some(back) = all_back(view, &run, rows_max) {
+            back
+        } else if !urgent || view.load.calm {
             view.start
         } else {
             opens(view, &head, &run)
@@ -84,6 +92,32 @@ fn efficient(profile: &LatencyProfile, rows: u32) -> u32 {
         return rows;
     }
     (1..=rows).min_by_key(|&rows| per_row(rows)).unwrap_or(rows)
+}
+
+/// Until when to wait for clients that ask again as soon as they are answered, where the executor answers more rows a
+/// second by it: in a closed loop whoever is not in this batch waits for the whole of it and the next is small too.
+fn all_back(view: &View<'_>, run: &Prefix, rows_max: u32) -> Option<Instant> {
+    let (awaited, until) = view.queue.awaited(view.now, view.start)?;
+    let rows = (f64::from(run.rows) + awaited).min(f64::from(rows_max));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most rows_max")]
+    let time = view.profile.time(rows as u32) + until.since(view.start);
+    if rows / nanos(time) > RETURNS_GAIN * pace(run, view.profile) {
+        return Some(until);
+    }
+    // As many as were answered are back; perhaps there were more on their way.
+    let next = view.queue.arrivals().wait_until(joining(view.profile, run.rows), 1.0, view.now);
+    Some(next.min(until))
+}
+
+/// Nanoseconds that a row spares that joins so many rather than run on its own.
+fn joining(profile: &LatencyProfile, rows: u32) -> f64 {
+    let apart = profile.time(1) + profile.time(rows);
+    nanos(apart.saturating_sub(profile.time(rows + 1)))
+}
+
+/// Rows a nanosecond.
+fn pace(run: &Prefix, profile: &LatencyProfile) -> f64 {
+    f64::from(run.rows) / nanos(profile.time(run.rows))
 }
 
 /// From when a batch that could still grow is offered.
@@ -107,9 +141,8 @@ fn opens(view: &View<'_>, head: &Request, run: &Prefix) -> Instant {
         }
     }
     // A row that joins spares the fixed cost of a run of its own, unless others would have shared that run anyway.
-    let apart = view.profile.time(1) + view.profile.time(run.rows);
     let others = arrivals.per_nano() * nanos(grown);
-    let saving = nanos(apart.saturating_sub(grown)) / (1.0 + others * (0.5 + others / 8.0));
+    let saving = joining(view.profile, run.rows) / (1.0 + others * (0.5 + others / 8.0));
     arrivals.wait_until(saving, busy.max(PRICE_MIN), view.now).min(deferred)
 }
 
@@ -122,7 +155,7 @@ fn early_drop(
     rows_max: u32,
     drop: &mut Vec<RequestId>,
 ) -> Prefix {
-    let pace = |run: &Prefix| f64::from(run.rows) / nanos(view.profile.time(run.rows));
+    let pace = |run: &Prefix| pace(run, view.profile);
     let objective = head.deadline.slack(head.arrived);
     let queues = view.load.queues.min(f64::from(view.rivals) + 1.0);
     let horizon = f64::from(view.executors) / queues * nanos(objective);
@@ -157,7 +190,7 @@ fn early_drop(
 mod tests {
     use std::time::Duration;
 
-    use super::super::cases::{Answer, Case, batch};
+    use super::super::cases::{Answer, Case, NEVER, batch, ms};
     use super::*;
 
     /// One request that arrived now, at 1000 ms, wanted within so long; l(b) = 4 + b ms, batches of at most 8.
@@ -219,6 +252,18 @@ mod tests {
         assert_eq!(case().answer(&ENTRY), larger);
         // With another executor for the rest it is served.
         assert_eq!(case().executors(2).answer(&ENTRY), batch(1, 0.0, 0.0));
+    }
+
+    #[test]
+    fn clients_that_ask_again_as_soon_as_they_are_answered_are_waited_for() {
+        // Two batches of 8 in turn, 14 ms each by l(b) = 4 + b (with the return); 16 together take 20.
+        let mut case = Case::of(&[(0, 0); 8]).batch_max(16).at(1400);
+        for round in 0..100 {
+            case.queue.note_end(8, ms(round * 14));
+            (0..8).for_each(|_| case.queue.note_offer(1, ms(round * 14)));
+        }
+        case.queue.note_end(8, case.start);
+        assert_eq!(case.answer(&ENTRY), batch(8, 1400.02, NEVER));
     }
 
     #[test]
