@@ -11,6 +11,9 @@ use server::config::{Config, Flags};
 use server::cores;
 use server::logging::Logging;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
