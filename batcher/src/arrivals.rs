@@ -14,6 +14,9 @@ const FIRST_GAP: f64 = 1e6;
 /// The share by which each arrival ages the counts before it.
 const AGEING: f32 = 1.0 / 128.0;
 
+/// The share of one gap in the mean gap and the mean of its square: many bursts.
+const GAP_GAIN: f64 = 1.0 / 512.0;
+
 /// A rate per nanosecond of something that comes in lumps, averaged over a window.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rate {
@@ -46,14 +49,26 @@ pub struct Arrivals {
     steady: Rate,
     /// By class of the gap before them, how many arrivals, aged.
     gaps: [f32; CLASSES],
+    spread: Spread,
     last: Instant,
+}
+
+/// Smoothed mean and mean square, and the weight of what was averaged in both.
+#[derive(Debug, Default)]
+struct Spread {
+    mean: f64,
+    square: f64,
+    weight: f64,
 }
 
 impl Arrivals {
     /// Rows are offered, admitted or not.
     pub fn note(&mut self, rows: u32, now: Instant) {
-        let gap = now.since(self.last).as_nanos() >> FIRST_BITS;
-        let class = (u128::BITS - gap.leading_zeros()) as usize;
+        let gap = now.since(self.last);
+        if self.present.first.is_some() {
+            self.spread.note(nanos(gap));
+        }
+        let class = (u128::BITS - (gap.as_nanos() >> FIRST_BITS).leading_zeros()) as usize;
         self.gaps.iter_mut().for_each(|count| *count -= AGEING * *count);
         self.gaps[class.min(CLASSES - 1)] += 1.0;
         self.present.note(f64::from(rows), PRESENT_NANOS, now);
@@ -71,6 +86,14 @@ impl Arrivals {
     #[must_use]
     pub fn per_nano(&self) -> f64 {
         self.present.per_nano
+    }
+
+    /// How unevenly they come: the square of the gaps' coefficient of variation, at least 1, as of Poisson arrivals. Of a
+    /// renewal process it is the variance of the number that comes in a long time over its mean (Cox, Renewal Theory).
+    #[must_use]
+    pub fn dispersion(&self) -> f64 {
+        let Spread { mean, square, weight } = self.spread;
+        (square * weight / (mean * mean) - 1.0).max(1.0)
     }
 
     /// Rows to count on from `now` until `until`: of the present and the steady rate the lower, so that a burst is not
@@ -107,6 +130,14 @@ impl Arrivals {
             }
         }
         until
+    }
+}
+
+impl Spread {
+    fn note(&mut self, value: f64) {
+        self.mean += GAP_GAIN * (value - self.mean);
+        self.square += GAP_GAIN * (value * value - self.square);
+        self.weight += GAP_GAIN * (1.0 - self.weight);
     }
 }
 
@@ -155,6 +186,15 @@ mod tests {
         assert!(arrivals.per_nano() * 1e9 > 400.0);
         let expected = arrivals.expected_rows(now, now + Duration::from_millis(100));
         assert!((10..=15).contains(&expected), "{expected}");
+    }
+
+    #[test]
+    fn dispersion_is_one_for_even_arrivals_and_grows_with_bursts() {
+        assert_eq!(Arrivals::default().dispersion(), 1.0);
+        assert_eq!(every(&[1000], 4000).0.dispersion(), 1.0);
+        // Of 10 gaps one is long: variance over squared mean is 0.09 (89.9 / 9.09)^2 = 8.8.
+        let (bursts, _) = every(&[90_000, 100, 100, 100, 100, 100, 100, 100, 100, 100], 400);
+        assert!((8.5..9.1).contains(&bursts.dispersion()), "{}", bursts.dispersion());
     }
 
     #[test]

@@ -8,10 +8,11 @@
 //! 1. **Calm.** While nothing is lost nothing is deferred: latency costs less than it buys.
 //! 2. **Allowance.** A deferred batch starts not at the last moment, but earlier by what it may have to wait for an
 //!    executor. Each of `M` queues starts its batches at regular times, so that the number of executors wanted at once
-//!    strays by about `sqrt(M)` from its mean: of `N` executors a share of that order must be kept in hand, and the
-//!    free share `1 - busy` already is.
+//!    strays by about `sqrt(M)` from its mean, and by as much more as arrivals in bursts stray more than even ones: of
+//!    `N` executors a share of that order must be kept in hand, and the free share `1 - busy` already is.
 //! 3. **Company.** Queues that outnumber the executors wait only in a burst: as long as the next request is likely
-//!    enough, soon enough, to save more executor time than the waiting takes.
+//!    enough, soon enough, to save more executor time than the waiting takes. Arrivals without memory give no such
+//!    moment, so that only what exceeds their dispersion counts.
 //! 4. **Returns.** Clients that ask again as soon as they are answered are waited for, where the batch with them makes up
 //!    for the wait.
 //! 5. **Early drop.** When all executors are busy and the most urgent request allows only a small batch, it and its like
@@ -23,7 +24,7 @@ use super::prefix::{Prefix, give_up_first, give_up_hopeless, left, prefix_in_tim
 use super::{BatchPolicy, Candidate, Entry, PolicySettings, Promises, View};
 use crate::{Instant, Request, RequestId, nanos};
 
-/// Executors to keep in hand, in units of `M^(3/4) / N` of a batch's time: between `sqrt(M)`, where the arrivals do
+/// Executors to keep in hand, in units of `M^(3/4) sqrt(I) / N` of a batch's time, `I` being the arrivals' dispersion: between `sqrt(M)`, where the arrivals do
 /// not disturb the queues' rhythm, and `M`, where all collide.
 const IN_HAND: f64 = 0.75;
 /// How much of the free share of the executors counts as in hand.
@@ -63,10 +64,6 @@ impl BatchPolicy for WindowPolicy {
         if full && run.rows < rows_max && urgent && drop.is_empty() && view.idle <= 1 {
             run = early_drop(view, &head, run, rows_max, drop);
         }
-        let rows = efficient(view.profile, run.rows);
-        if rows < run.rows {
-            run = prefix_in_time(left(view.queue, drop), view.profile, rows, view.start)?;
-        }
         full |= run.full(rows_max, view.queue.len() - drop.len());
         let opens = if !full && !self.settings.delay.is_zero() {
             run.oldest + self.settings.delay
@@ -79,6 +76,10 @@ impl BatchPolicy for WindowPolicy {
         } else {
             opens(view, &head, &run)
         };
+        let rows = efficient(view.profile, run.rows);
+        if opens <= view.start && rows < run.rows {
+            run = prefix_in_time(left(view.queue, drop), view.profile, rows, view.start)?;
+        }
         let latest = run.latest(view.profile);
         Some(run.in_time(opens.clamp(view.start, latest), view.profile))
     }
@@ -132,7 +133,8 @@ fn opens(view: &View<'_>, head: &Request, run: &Prefix) -> Instant {
     let deferred = head.deadline.0 - grown;
     let arrivals = view.queue.arrivals();
     if queues * (1.0 + FEW / executors) <= CROWD * executors {
-        let wanted = IN_HAND * queues.sqrt() * queues.sqrt().sqrt() / executors;
+        let crossings = queues.sqrt() * queues.sqrt().sqrt() * arrivals.dispersion().sqrt();
+        let wanted = IN_HAND * crossings / executors;
         let in_hand = (wanted - FREE_COUNTS * (1.0 - busy)).max(0.0);
         let opens = deferred - grown.mul_f64(in_hand);
         let company = arrivals.per_nano() * nanos(opens.since(view.now));
@@ -142,7 +144,8 @@ fn opens(view: &View<'_>, head: &Request, run: &Prefix) -> Instant {
     }
     // A row that joins spares the fixed cost of a run of its own, unless others would have shared that run anyway.
     let others = arrivals.per_nano() * nanos(grown);
-    let saving = joining(view.profile, run.rows) / (1.0 + others * (0.5 + others / 8.0));
+    let apart = joining(view.profile, run.rows) / (1.0 + others * (0.5 + others / 8.0));
+    let saving = apart * (1.0 - 1.0 / arrivals.dispersion());
     arrivals.wait_until(saving, busy.max(PRICE_MIN), view.now).min(deferred)
 }
 
@@ -223,10 +226,8 @@ mod tests {
     fn in_a_burst_even_they_wait_as_long_as_it_is_likely_to_go_on() {
         let mut case = fresh(20).offered(20, 50).pressed(8.0, 1.0);
         let mut now = case.start;
-        for _ in 0..200 {
-            now = now + Duration::from_micros(10);
-            case.queue.note_offer(1, now);
-            now = now + Duration::from_millis(40);
+        for gap in [10, 10, 10, 160_000].repeat(100) {
+            now = now + Duration::from_micros(gap);
             case.queue.note_offer(1, now);
         }
         case.start = now;
