@@ -12,7 +12,7 @@ SECONDS_TO_FUZZ ?= 60
 export CARGO_BUILD_JOBS := $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint test-gpu bench-server bench-overload bench-mixed bench-policies bench-policies-full sim fuzz onnxruntime examples
+.PHONY: help serve test lint test-gpu bench-server bench-overload bench-mixed bench-policies bench-policies-full bench-instructions sim fuzz onnxruntime examples
 
 help: ## Says what can be made (the default).
 	@echo "make WORD, where WORD is one of:"
@@ -50,6 +50,10 @@ bench-policies: ## Compares all policies on a sample of the grid in virtual time
 bench-policies-full: ## Compares all policies on the whole grid and writes tables and plots to docs/policies: hours.
 	$(CARGO) build --release -p benches --bin policies
 	target/release/policies --full --write docs/policies $(ARGS)
+
+bench-instructions: ## Counts the instructions of decisions and of the server's hot paths and fails where one takes 3 % more than its baseline (needs valgrind). ARGS=--write makes the counts the baseline.
+	$(CARGO) build --release -p benches --bin instructions
+	target/release/instructions $(ARGS)
 
 sim: ## Builds the simulator; target/release/punctual-sim --help says what it can do.
 	$(CARGO) build --release -p sim

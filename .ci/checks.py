@@ -33,13 +33,14 @@ def steps():
         ("test", ["cargo", "test", "--workspace", "--no-fail-fast", "--", "--show-output"], {}, ""),
         # Libraries only: a binary of benches has the name of a library, and their pages would overwrite each other.
         ("doc", ["cargo", "doc", "--workspace", "--no-deps", "--lib", "--keep-going"], {"RUSTDOCFLAGS": "-D warnings"}, ""),
-        ("deny", ["cargo", "deny", "check", "bans", "licenses", "sources"], {}, missing_program("cargo-deny")),
+        ("deny", ["cargo", "deny", "check", "bans", "licenses", "sources"], {}, missing_program("cargo-deny", "cargo install cargo-deny")),
+        ("instructions", ["make", "--no-print-directory", "bench-instructions"], {}, missing_program("valgrind", "of the system's packages")),
         ("clients", [sys.executable, str(CLIENTS), "target/debug/punctual"], {}, ""),
     ]
 
 
-def missing_program(name):
-    return "" if shutil.which(name) else f"{name} is not installed (cargo install {name})"
+def missing_program(name, where):
+    return "" if shutil.which(name) else f"{name} is not installed ({where})"
 
 
 def main():
@@ -52,9 +53,9 @@ def main():
     rows = [run(*step) for step in known if not wanted or step[0] in wanted]
     print()
     for name, seconds, outcome in rows:
-        print(f"{name:8} {seconds:7.1f} s  {outcome.passed:5} passed {outcome.failed:3} failed {outcome.skipped:3} skipped")
+        print(f"{name:12} {seconds:7.1f} s  {outcome.passed:5} passed {outcome.failed:3} failed {outcome.skipped:3} skipped")
         for reason in outcome.reasons:
-            print(f"{'':20}skipped: {reason}")
+            print(f"{'':24}skipped: {reason}")
     total = [sum(getattr(outcome, field) for _, _, outcome in rows) for field in ("passed", "failed", "skipped")]
     print("{} passed, {} failed, {} skipped".format(*total))
     sys.exit(1 if total[1] else 0)

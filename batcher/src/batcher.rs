@@ -49,6 +49,11 @@ impl Batcher {
         Self { queue: Queue::default(), policy, queue_max }
     }
 
+    /// Batches by another policy from this moment; who waits goes on waiting.
+    pub fn follow(&mut self, policy: Box<dyn BatchPolicy>) {
+        self.policy = policy;
+    }
+
     /// The waiting requests.
     #[must_use]
     pub fn queue(&self) -> &Queue {

@@ -4,10 +4,12 @@
 //! Machines are shared and differ: every figure is a ratio of two things measured in turn within one run.
 
 mod bar;
+pub mod callgrind;
 pub mod contest;
 mod cores;
 mod error;
 pub mod grid;
+pub mod hot;
 mod process;
 mod raw;
 mod reference;

@@ -5,6 +5,7 @@ mod clock;
 pub mod device;
 pub mod emulated;
 mod executor;
+mod gather;
 pub mod measure;
 pub mod onnx;
 pub mod partition;
@@ -16,5 +17,6 @@ pub use executor::{
     Batch, Completion, Executor, InputPart, LoadError, LoadedModel, ModelSource, Output, RunError,
     Timing,
 };
+pub use gather::gather;
 pub use onnx::{OnnxCpu, OnnxCuda};
 pub use worker::{OnDone, Worker};

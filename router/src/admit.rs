@@ -67,3 +67,8 @@ impl std::fmt::Debug for AdmissionEntry {
 
 /// Every admission policy; the first is the default.
 pub const ADMISSIONS: [AdmissionEntry; 3] = [feasible::ENTRY, always::ENTRY, priced::ENTRY];
+
+/// The row of that name.
+pub(crate) fn by_name(name: &str) -> Option<&'static AdmissionEntry> {
+    ADMISSIONS.iter().find(|entry| entry.name == name)
+}

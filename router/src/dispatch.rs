@@ -96,6 +96,11 @@ pub const DISPATCHES: [DispatchEntry; 4] = [
     largest_batch::ENTRY,
 ];
 
+/// The row of that name.
+pub(crate) fn by_name(name: &str) -> Option<&'static DispatchEntry> {
+    DISPATCHES.iter().find(|entry| entry.name == name)
+}
+
 /// How long a request without a deadline gives way to deadlines: a person's patience with a web page.
 const PATIENCE: Duration = Duration::from_secs(1);
 

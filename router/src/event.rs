@@ -59,8 +59,24 @@ pub enum Event {
         /// Which executor.
         executor: ExecutorId,
     },
+    /// Other policies decide from this moment. Who waits goes on waiting, and what runs or is ahead stays where it is.
+    PoliciesChanged {
+        /// Which.
+        policies: Box<PolicyNames>,
+    },
     /// No request is admitted any more; what was accepted is still served.
     Draining,
+}
+
+/// Which policies decide, by their names. A name that is not known leaves the policy as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyNames {
+    /// Who may enter.
+    pub admission: String,
+    /// Who gets an executor.
+    pub dispatch: String,
+    /// How requests are batched, for these variants.
+    pub batching: Vec<(VariantId, String)>,
 }
 
 /// Which rows may run together: a number that the shell gives to each combination of inner dimensions.

@@ -21,7 +21,7 @@ pub use action::{Action, Rejection};
 pub use admit::{ADMISSIONS, AdmissionEntry};
 pub use dispatch::{DISPATCHES, DispatchEntry};
 pub use estimate::Prediction;
-pub use event::{Event, Shape, ShapeId, VariantSpec};
+pub use event::{Event, PolicyNames, Shape, ShapeId, VariantSpec};
 pub use recording::Line;
 pub use router::{Batch, Reason, Router, RouterSettings, UnknownSetting};
 pub use tally::Tally;

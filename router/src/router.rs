@@ -2,6 +2,7 @@
 
 mod door;
 mod lanes;
+mod policies;
 mod step;
 mod withdraw;
 
@@ -20,7 +21,7 @@ use crate::estimate::Prediction;
 use crate::lane::{Lane, LaneId};
 use crate::load::Load;
 use crate::roster::Roster;
-use crate::{Action, Event, Rejection, ShapeId, Tally, VariantSpec};
+use crate::{Action, Event, Rejection, ShapeId, Tally, VariantSpec, admit, dispatch};
 
 /// What an operator can set of the router.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,22 +166,14 @@ impl Router {
             name: name.to_owned(),
             known: known.join(", "),
         };
-        let admission =
-            ADMISSIONS.iter().find(|entry| entry.name == settings.admission).ok_or_else(|| {
-                unknown(
-                    "admission",
-                    &settings.admission,
-                    ADMISSIONS.iter().map(|entry| entry.name).collect(),
-                )
-            })?;
-        let dispatch =
-            DISPATCHES.iter().find(|entry| entry.name == settings.dispatch).ok_or_else(|| {
-                unknown(
-                    "dispatch",
-                    &settings.dispatch,
-                    DISPATCHES.iter().map(|entry| entry.name).collect(),
-                )
-            })?;
+        let admission = admit::by_name(&settings.admission).ok_or_else(|| {
+            let known = ADMISSIONS.iter().map(|entry| entry.name);
+            unknown("admission", &settings.admission, known.collect())
+        })?;
+        let dispatch = dispatch::by_name(&settings.dispatch).ok_or_else(|| {
+            let known = DISPATCHES.iter().map(|entry| entry.name);
+            unknown("dispatch", &settings.dispatch, known.collect())
+        })?;
         Ok(Self {
             admission: (admission.build)(),
             dispatch: (dispatch.build)(),
@@ -220,6 +213,7 @@ impl Router {
                 self.review(now);
             }
             Event::ExecutorDown { executor } => self.executor_down(executor, now),
+            Event::PoliciesChanged { policies } => self.follow(&policies, now),
             Event::Draining => self.draining = true,
         }
         self.settle(now);

@@ -3,6 +3,7 @@
 pub mod curl;
 pub mod devices;
 pub mod profile;
+mod reload;
 pub mod serve;
 
 use clap::{Parser, Subcommand};
@@ -28,5 +29,6 @@ pub enum Command {
     Profile(profile::ProfileArgs),
 }
 
-const SERVE_NOTE: &str = "Times are text: 250us, 25ms, 1.5s. Flags win over the settings file. Triton's other flags are \
+const SERVE_NOTE: &str = "Times are text: 250us, 25ms, 1.5s. Flags win over the settings file. At SIGHUP the file is read \
+again: policy, admission and dispatch change at once and no request is lost. Triton's other flags are \
 accepted with a warning where they mean nothing here, and refused where an operator would rely on them.";

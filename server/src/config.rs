@@ -15,7 +15,7 @@ pub use self::device::DeviceChoice;
 pub use self::flags::{ControlMode, Flags};
 pub use self::span::Span;
 use crate::logging::LogFormat;
-use crate::service::LogSettings;
+use crate::service::{LogSettings, PolicyChoice};
 
 /// All settings of `punctual serve`.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +50,8 @@ pub struct Config {
     pub metrics: Option<(IpAddr, u16)>,
     /// What is logged, and where to.
     pub log: LogSettings,
+    /// The command line, where it names a settings file, which can then be read again.
+    pub again: Option<Box<Flags>>,
 }
 
 /// Where models come from and when they are loaded.
@@ -136,7 +138,8 @@ impl Config {
         let Some(path) = &flags.config else { return Self::resolve(flags) };
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
-        Self::resolve(&overlay(path, &text, flags)?)
+        let config = Self::resolve(&overlay(path, &text, flags)?)?;
+        Ok(Self { again: Some(Box::new(flags.clone())), ..config })
     }
 
     /// Fills in the defaults and checks what depends on more than one value.
@@ -179,7 +182,24 @@ impl Config {
                 8002,
             ),
             log: log(flags)?,
+            again: None,
         })
+    }
+}
+
+impl Config {
+    /// The policies.
+    #[must_use]
+    pub fn policies(&self) -> PolicyChoice {
+        let RouterSettings { admission, dispatch, .. } = self.router.clone();
+        PolicyChoice { batching: self.policy.clone(), admission, dispatch }
+    }
+
+    /// Takes over the policies of `other`; whether that leaves no difference.
+    pub fn follow(&mut self, other: &Self) -> bool {
+        self.policy.clone_from(&other.policy);
+        self.router = other.router.clone();
+        self == other
     }
 }
 

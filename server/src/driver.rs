@@ -14,7 +14,8 @@ use gpu::{Completion, InputPart, LoadedModel, Output, RunError, Timing, Worker};
 use models::{BatchId, ExecutorId, VariantId};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use router::{
-    Action, Event, Line, Prediction, Rejection, Router, Shape, ShapeId, Tally, VariantSpec,
+    Action, Event, Line, PolicyNames, Prediction, Rejection, Router, Shape, ShapeId, Tally,
+    VariantSpec,
 };
 use tokio::sync::oneshot;
 
@@ -195,6 +196,12 @@ impl Driver {
     /// Stops taking requests for a variant; it is unloaded once all it accepted is answered.
     pub fn retire(&self, variant: VariantId) {
         self.feed(&mut self.state.lock(), Event::VariantRetired { variant });
+    }
+
+    /// Lets other policies decide from this moment; no request loses its place.
+    pub fn follow(&self, policies: PolicyNames) {
+        let policies = Box::new(policies);
+        self.feed(&mut self.state.lock(), Event::PoliciesChanged { policies });
     }
 
     /// Refuses all requests from this moment; what was accepted is still answered.

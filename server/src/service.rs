@@ -1,5 +1,6 @@
 //! What both protocols ask of the server, in plain types: the HTTP and gRPC layers only translate.
 
+mod policies;
 mod refusal;
 mod seams;
 mod types;
@@ -15,6 +16,8 @@ use parking_lot::{Mutex, RwLock};
 use prost_reflect::DynamicMessage;
 use router::{Router, VariantSpec};
 
+pub use self::policies::PolicyChoice;
+use self::policies::Unnamed;
 pub use self::seams::{Control, Later, Loaded, ServiceOptions};
 pub use self::types::{IndexEntry, LoadOverrides, ModelMetadata, ServerMetadata, TensorMetadata};
 use crate::check::check;
@@ -53,6 +56,8 @@ pub type Gone = Box<dyn FnOnce() + Send>;
 /// Everything that HTTP and gRPC offer. Shared by all connections.
 pub struct Service {
     options: ServiceOptions,
+    /// Held while a variant is loaded, so that none misses a change of policies.
+    unnamed: Mutex<Unnamed>,
     catalog: Catalog,
     driver: Arc<Driver>,
     metrics: Arc<Metrics>,
@@ -112,6 +117,7 @@ impl Service {
         let driver =
             Driver::start(router, executors, recorder, Box::new(on_batch), Box::new(on_unloaded))?;
         Ok(Arc::new(Self {
+            unnamed: Mutex::new(Unnamed::new(options.policy.clone())),
             options,
             catalog: Catalog::default(),
             driver,
@@ -163,6 +169,9 @@ impl Service {
         let metrics = self.metrics.model(&description.name, &version.to_string());
         metrics.profiled(&profile);
         self.variants.write().insert(variant, Arc::clone(&metrics));
+        let mut unnamed = self.unnamed.lock();
+        let own = description.policy.as_ref();
+        let policy = unnamed.policy_of(variant, own, &self.variants.read());
         let settings = PolicySettings {
             batch_max,
             preferred: description.preferred.clone(),
@@ -174,12 +183,13 @@ impl Service {
             profiled_elements,
             slo: description.slo,
             queue_max: description.queue_max,
-            policy: description.policy.clone().unwrap_or_else(|| self.options.policy.clone()),
+            policy,
             settings,
             weight: description.weight,
             executors: executors.iter().map(|(executor, _)| *executor).collect(),
         };
         self.driver.load(spec, executors);
+        drop(unnamed);
         let measured = served::Measured { profile, batch_max, alone_because };
         let retire = served::Retire::new(&self.driver, variant);
         self.catalog.insert(Arc::new(Served::new(description, version, measured, metrics, retire)));

@@ -51,10 +51,15 @@ fn repository() -> TempDir {
     root
 }
 
-/// Starts a server and waits until it says that its models are ready.
 fn start(root: &Path, profile: &str) -> Server {
+    start_with(root, profile, |_| ())
+}
+
+/// Starts a server with more flags and waits until it says that its models are ready.
+fn start_with(root: &Path, profile: &str, flags: impl FnOnce(&mut Command)) -> Server {
     let ports = root.join("ports.json");
     let mut command = command(root, profile);
+    flags(&mut command);
     let mut child = command.arg("--ports-file").arg(&ports).stderr(Stdio::null()).spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
@@ -178,4 +183,37 @@ fn a_setting_that_is_not_allowed_ends_the_start_with_one_sentence() {
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.starts_with("punctual: --policy: unknown policy \"fifo\"; allowed are"), "{text}");
+}
+
+#[test]
+fn at_sighup_the_policies_of_the_settings_file_take_over_and_no_request_is_lost() {
+    let root = repository();
+    let file = |name: &str| root.path().join(name);
+    let settings = |policies: &str| std::fs::write(file("settings.toml"), policies).unwrap();
+    settings("policy = \"deadline\"\n");
+    let mut server = start_with(root.path(), SLOW, |command| {
+        command.arg("--config").arg(file("settings.toml"));
+        command.arg("--record").arg(file("flight.jsonl")).arg("--log-file").arg(file("log"));
+    });
+    let log_has =
+        |text: &str| while !std::fs::read_to_string(file("log")).unwrap().contains(text) {};
+    let asked = [server.ask(), server.ask(), server.ask()];
+    server.wait_for_waiting(2);
+    settings("policy = \"fifo\"\n");
+    server.signal(Signal::HUP);
+    log_has("the settings stay as they are");
+    settings("policy = \"single\"\nadmission = \"always\"\ndispatch = \"fair_share\"\n");
+    server.signal(Signal::HUP);
+    log_has("batching=\"single\"");
+    let after = server.ask();
+    for stream in asked.into_iter().chain([after]) {
+        assert!(answer(stream).starts_with("HTTP/1.1 200"));
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(server.code(), Some(0));
+    let recording = std::fs::read_to_string(file("flight.jsonl")).unwrap();
+    let changes = recording.lines().filter(|line| line.contains("PoliciesChanged"));
+    let changes: Vec<&str> = changes.collect();
+    assert!(matches!(changes[..], [one] if one.contains("[[0,\"single\"]]")), "{changes:?}");
+    sim::replay(recording.lines()).unwrap();
 }

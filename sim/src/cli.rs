@@ -4,6 +4,7 @@ mod bound;
 mod compare;
 mod plan;
 mod speed;
+mod validate;
 
 use std::path::PathBuf;
 
@@ -38,6 +39,8 @@ pub(crate) enum Command {
         /// The recording
         recording: PathBuf,
     },
+    /// Predicts what became of the requests of a recording, and compares
+    Validate(validate::Validate),
     /// Tries random worlds until an invariant breaks
     Fuzz {
         /// How many
@@ -101,6 +104,7 @@ impl Command {
                     sim::replay(text.lines()).map_err(|error| format!("{file}: {error}"))?;
                 Ok(format!("{} events gave the same {} actions", replayed.events, replayed.actions))
             }
+            Self::Validate(validate) => validate.run(),
             Self::Fuzz { seeds, from } => {
                 for seed in from..from.saturating_add(seeds) {
                     let world =

@@ -26,7 +26,9 @@ pub use check::Violation;
 pub use fuzz::random_scenario;
 pub use goodput::{Goodput, Search, SimError};
 pub use latency::Latencies;
-pub use replay::{Difference, ReplayError, Replayed, replay};
+pub use replay::{
+    Comparison, Difference, ReplayError, Replayed, Times, Validated, Validation, replay, validate,
+};
 pub use report::{ModelReport, Report};
 pub use scenario::{
     Drift, DriftShape, ExecutorSpec, ModelSpec, Neighbours, Popularity, ProfileSpec, RouterChoice,

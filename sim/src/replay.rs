@@ -1,8 +1,16 @@
 //! Gives a recording's events to a fresh router and compares what it decides: the proof that the server and the
 //! simulator are one scheduler.
 
+mod outcomes;
+mod predicted;
+mod runs;
+mod validate;
+
 use batcher::Instant;
 use router::{Action, Line, Router};
+
+pub use self::runs::Times;
+pub use self::validate::{Comparison, Validated, Validation, validate};
 
 /// What a replay came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +56,14 @@ pub enum ReplayError {
 /// # Errors
 /// The first line that cannot be read, or the first action that differs.
 pub fn replay<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Replayed, ReplayError> {
+    walk(lines, |_, _, _| ())
+}
+
+/// The same, and shows each line once the router has followed it, with the instant of the last event.
+fn walk<'a>(
+    lines: impl Iterator<Item = &'a str>,
+    mut see: impl FnMut(&Router, Instant, &Line),
+) -> Result<Replayed, ReplayError> {
     let mut router: Option<Router> = None;
     let mut replayed = Replayed { events: 0, actions: 0 };
     let mut at = Instant::ZERO;
@@ -55,8 +71,9 @@ pub fn replay<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Replayed, Repl
         let line = index + 1;
         let wrong = |reason: String| ReplayError::Line { line, reason };
         let read: Line = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-        match (&mut router, read) {
+        match (&mut router, &read) {
             (slot, Line::Settings(settings)) => {
+                let settings = settings.clone();
                 *slot = Some(Router::new(settings).map_err(|error| wrong(error.to_string()))?);
             }
             (None, Line::Event(..) | Line::Timeout(_) | Line::Action(_)) => {
@@ -65,11 +82,11 @@ pub fn replay<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Replayed, Repl
             (Some(router), Line::Action(recorded)) => {
                 replayed.actions += 1;
                 let decided = router.poll_action();
-                if decided.as_ref() != Some(&recorded) {
+                if decided.as_ref() != Some(recorded) {
                     return Err(Box::new(Difference {
                         line,
                         at,
-                        recorded: Some(recorded),
+                        recorded: Some(recorded.clone()),
                         decided,
                     })
                     .into());
@@ -77,16 +94,19 @@ pub fn replay<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Replayed, Repl
             }
             (Some(router), Line::Event(now, event)) => {
                 nothing_more(router, line, at)?;
-                at = now;
-                router.handle(event, now);
+                at = *now;
+                router.handle(event.clone(), at);
                 replayed.events += 1;
             }
             (Some(router), Line::Timeout(now)) => {
                 nothing_more(router, line, at)?;
-                at = now;
-                router.handle_timeout(now);
+                at = *now;
+                router.handle_timeout(at);
                 replayed.events += 1;
             }
+        }
+        if let Some(router) = &router {
+            see(router, at, &read);
         }
     }
     Ok(replayed)

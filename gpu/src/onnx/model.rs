@@ -11,7 +11,7 @@ use ort::value::{Outlet, ValueType};
 use super::raw::{Feed, Runner};
 use crate::executor::byte_length;
 use crate::stream::Stream;
-use crate::{Batch, InputPart, LoadedModel, Output, RunError, Timing, clock};
+use crate::{Batch, InputPart, LoadedModel, Output, RunError, Timing, clock, gather};
 
 /// Where the runtime likes its tensors to start: a cache line, the widest vector register.
 const ALIGNMENT: usize = 64;
@@ -129,16 +129,7 @@ impl Input<'_> {
         let row = byte_length(inner, size).ok_or_else(impossible)?;
         let length = byte_length(&shape, size).ok_or_else(impossible)?;
         let room = buffer.room(length);
-        let mut start = 0;
-        for part in &self.batch.parts {
-            let tensor = self.tensor(part);
-            let rows = if self.batched { part.rows as usize } else { 1 };
-            if row.checked_mul(rows) != Some(tensor.len()) {
-                return Err(format!("{} bytes are not {rows} times {row}", tensor.len()));
-            }
-            copy(self.spec.datatype, tensor, &mut room[start..start + tensor.len()]);
-            start += tensor.len();
-        }
+        gather(&self.batch.parts, self.index, (self.spec.datatype, row), room)?;
         Feed::view(memory, self.spec.datatype, &shape, room)
     }
 
@@ -161,16 +152,6 @@ impl Input<'_> {
 
     fn tensor<'p>(&self, part: &'p InputPart) -> &'p Bytes {
         &part.tensors[self.index]
-    }
-}
-
-/// Copies elements; of a `BOOL` only 0 and 1 may reach the runtime, whose `bool` has no other values.
-fn copy(datatype: DataType, from: &[u8], to: &mut [u8]) {
-    to.copy_from_slice(from);
-    if datatype == DataType::Bool {
-        for byte in to {
-            *byte = u8::from(*byte != 0);
-        }
     }
 }
 
@@ -231,14 +212,5 @@ mod tests {
         assert!(large.addr().is_multiple_of(ALIGNMENT));
         assert_eq!(buffer.room(10).as_ptr(), large);
         assert_eq!(buffer.room(5000).len(), 5000);
-    }
-
-    #[test]
-    fn a_bool_is_zero_or_one_and_other_types_keep_their_bits() {
-        let mut to = [9; 3];
-        copy(DataType::Bool, &[0, 1, 255], &mut to);
-        assert_eq!(to, [0, 1, 1]);
-        copy(DataType::Uint8, &[0, 1, 255], &mut to);
-        assert_eq!(to, [0, 1, 255]);
     }
 }

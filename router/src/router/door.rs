@@ -48,6 +48,9 @@ impl Router {
         if full {
             return Err(Rejection::QueueFull);
         }
+        if self.cluster.count(id) == 0 {
+            return Err(Rejection::NoExecutor);
+        }
         self.admit(request, lane, now)?;
         self.wake(id);
         self.lanes[lane].batcher.push(*request).map_err(|_| Rejection::QueueFull)?;

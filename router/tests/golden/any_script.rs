@@ -5,7 +5,7 @@ use std::time::Duration;
 use batcher::RequestId;
 use models::{ExecutorId, VariantId};
 use proptest::prelude::*;
-use router::{Event, VariantSpec};
+use router::{Event, PolicyNames, VariantSpec};
 
 use crate::play::{Ask, MS, Play, ask, model};
 
@@ -24,6 +24,8 @@ enum Step {
     /// An executor goes, or comes back.
     Switch(u32),
     Retire(u32),
+    /// Other policies: admission, dispatch, and batching of the first models, by their rows.
+    Policies(usize, usize, Vec<usize>),
     Drain,
 }
 
@@ -45,8 +47,25 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..EXECUTORS).prop_map(Step::Fail),
         2 => (0..EXECUTORS).prop_map(Step::Switch),
         1 => (0..MODELS).prop_map(Step::Retire),
+        2 => policies(),
         1 => Just(Step::Drain),
     ]
+}
+
+fn policies() -> impl Strategy<Value = Step> {
+    let batching = prop::collection::vec(0..batcher::ALL.len(), 0..=MODELS as usize);
+    (0..router::ADMISSIONS.len(), 0..router::DISPATCHES.len(), batching)
+        .prop_map(|(admission, dispatch, batching)| Step::Policies(admission, dispatch, batching))
+}
+
+fn names(admission: usize, dispatch: usize, batching: &[usize]) -> Event {
+    let name = |(id, &row): (u32, &usize)| (VariantId(id), batcher::ALL[row].name.to_owned());
+    let policies = PolicyNames {
+        admission: router::ADMISSIONS[admission].name.to_owned(),
+        dispatch: router::DISPATCHES[dispatch].name.to_owned(),
+        batching: (0..).zip(batching).map(name).collect(),
+    };
+    Event::PoliciesChanged { policies: Box::new(policies) }
 }
 
 /// Times, a latency objective, a delay, and the executors that have it as bits; all executors for 0.
@@ -67,6 +86,9 @@ fn variant(id: u32) -> impl Strategy<Value = VariantSpec> {
 
 fn follow(play: &mut Play, step: &Step, asked: &mut u64) {
     match *step {
+        Step::Policies(admission, dispatch, ref batching) => {
+            play.feed(names(admission, dispatch, batching));
+        }
         Step::Arrive(ask) => *asked = play.arrive(ask).0,
         Step::Leave(before) => play.cancel(RequestId(asked.saturating_sub(before))),
         Step::Pass(time) => play.pass(time),

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use models::ExecutorId;
+use models::{ExecutorId, VariantId};
+use router::{Event, PolicyNames};
 
 use crate::play::{Ask, MS, Play, ask, model};
 
@@ -124,4 +125,44 @@ fn a_failed_batch_and_a_lost_executor_end_their_requests_and_no_others() {
     play.finish();
     play.assert_all_ended();
     insta::assert_snapshot!(play.log);
+}
+
+#[test]
+fn a_policy_that_is_changed_takes_effect_on_those_that_wait() {
+    // With `fixed`, a batch of 4 is waited for; with `single` each of the three goes at once, one after the other.
+    let mut spec = model(0, MS, MS, None);
+    spec.policy = "fixed".to_owned();
+    spec.settings.preferred = vec![4];
+    spec.settings.delay = 1000 * MS;
+    let mut play = Play::new(1, vec![spec]);
+    let whenever = Ask { within: None, ..ask(0, MS) };
+    for _ in 0..3 {
+        play.arrive(whenever);
+        play.pass(MS);
+    }
+    assert!(!play.log.contains("launch"), "{}", play.log);
+    let single = vec![(VariantId(0), "single".to_owned())];
+    let policies = PolicyNames {
+        admission: "always".to_owned(),
+        dispatch: "fair_share".to_owned(),
+        batching: single,
+    };
+    play.feed(Event::PoliciesChanged { policies: Box::new(policies) });
+    play.pass(7 * MS);
+    play.assert_all_ended();
+    assert_eq!(play.log.matches("ends").count(), 3, "{}", play.log);
+}
+
+#[test]
+fn a_request_that_no_executor_can_serve_is_refused_by_any_admission() {
+    for admission in &router::ADMISSIONS {
+        let mut play = Play::new(1, vec![model(0, MS, MS, None)]);
+        let policies =
+            PolicyNames { admission: admission.name.to_owned(), ..PolicyNames::default() };
+        play.feed(Event::PoliciesChanged { policies: Box::new(policies) });
+        play.switch(ExecutorId(0));
+        play.arrive(Ask { within: None, ..ask(0, MS) });
+        play.assert_all_ended();
+        assert!(play.log.contains("NoExecutor"), "{}", play.log);
+    }
 }

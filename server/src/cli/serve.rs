@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::curl::curl_line;
 use super::devices::Devices;
+use super::reload;
 use crate::config::{Config, ControlMode, HttpConfig};
 use crate::logging::Logging;
 use crate::profiles::ProfileStore;
@@ -94,6 +95,7 @@ impl Server {
     /// A sentence on what kept the server from serving.
     pub async fn run(self, say: fn(&str)) -> Result<Exit, String> {
         let signals = ProcessSignals::listen().map_err(|error| error.to_string())?;
+        let hangups = reload::hangups(&self.config).map_err(|error| error.to_string())?;
         let listeners = Listeners::bind(&self.config).await?;
         let ports = listeners.ports();
         if let Some(path) = &self.config.ports_file {
@@ -101,6 +103,8 @@ impl Server {
         }
         let service = Arc::clone(&self.service);
         tokio::spawn(async move { service.deliver().await });
+        let (service, config) = (Arc::clone(&self.service), self.config.clone());
+        tokio::spawn(async move { reload::follow(hangups, config, &service).await });
         let shutdown = Shutdown::default();
         let mut serving = listeners.serve(&self.config.http, &self.service, &shutdown);
         let server = Arc::new(self);

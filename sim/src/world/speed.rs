@@ -85,7 +85,8 @@ const BATCH_MAX: u32 = 128;
 const WARMUP_SLOS: f64 = 5.0;
 /// And after: whatever is counted is decided within one.
 const TAIL_SLOS: f64 = 2.0;
-const KINDS: [&str; 3] = ["arrival", "batch end", "timeout"];
+/// The kinds of calls: what the router is told.
+pub const KINDS: [&str; 3] = ["arrival", "batch end", "timeout"];
 
 /// Measures.
 ///
@@ -95,28 +96,13 @@ const KINDS: [&str; 3] = ["arrival", "batch end", "timeout"];
 /// # Panics
 /// If the router launches what it was not given.
 pub fn measure(stress: &Stress) -> Result<Speed, ScenarioError> {
-    let whole = |reason: String| ScenarioError::Whole(reason);
-    if stress.executors == 0 || stress.models == 0 || stress.requests == 0 {
-        return Err(whole("executors, models and requests must be at least 1".to_owned()));
-    }
-    let profile = profile();
-    let forms = closed_forms(&profile, stress.slo, stress.executors);
-    let bound = forms.staggered.or(forms.capacity).ok_or_else(|| {
-        whole(format!("no batch of 1.082 b + 5.204 ms is done within {:?}", stress.slo))
-    })?;
-    let rate = bound.goodput * stress.rate_factor;
-    let objectives = |count: f64| {
-        let requests = rate * stress.slo.as_secs_f64() * count;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
-        let requests = requests.ceil() as u64;
-        requests
-    };
-    let before = objectives(WARMUP_SLOS).max(stress.requests / 10);
+    let (profile, rate, before) = rate(stress)?;
     let counted = before..before + stress.requests;
     // Those that come after let the counted ones be answered as in the middle of a run.
-    let asked = arrivals(stress, rate, counted.end + objectives(TAIL_SLOS))?;
+    let after = requests_in(rate, stress.slo, TAIL_SLOS);
+    let asked = arrivals(stress, rate, counted.end + after)?;
     let mut world = Loop::new(stress, &profile, &asked)?;
-    let (steps, counted_steps, whole) = world.run(counted);
+    let (steps, counted_steps, whole) = world.run(counted, clock::thread_cpu);
     let served = world.in_time as f64 / stress.requests as f64;
     let batch_mean = world.rows as f64 / world.batches.max(1) as f64;
     let (before, measured) = (&steps[..counted_steps.start], &steps[counted_steps.clone()]);
@@ -136,6 +122,88 @@ pub fn measure(stress: &Stress) -> Result<Speed, ScenarioError> {
         clock,
         calls,
     })
+}
+
+/// The profile, the offered rate, and how many requests come before those that are counted.
+fn rate(stress: &Stress) -> Result<(LatencyProfile, f64, u64), ScenarioError> {
+    let whole = |reason: String| ScenarioError::Whole(reason);
+    if stress.executors == 0 || stress.models == 0 || stress.requests == 0 {
+        return Err(whole("executors, models and requests must be at least 1".to_owned()));
+    }
+    let profile = profile();
+    let forms = closed_forms(&profile, stress.slo, stress.executors);
+    let bound = forms.staggered.or(forms.capacity).ok_or_else(|| {
+        whole(format!("no batch of 1.082 b + 5.204 ms is done within {:?}", stress.slo))
+    })?;
+    let rate = bound.goodput * stress.rate_factor;
+    let before = requests_in(rate, stress.slo, WARMUP_SLOS).max(stress.requests / 10);
+    Ok((profile, rate, before))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+fn requests_in(rate: f64, slo: Duration, count: f64) -> u64 {
+    (rate * slo.as_secs_f64() * count).ceil() as u64
+}
+
+/// What a router was told in a stress, to be told again.
+pub struct Script {
+    stress: Stress,
+    profile: LatencyProfile,
+    asked: Vec<Asked>,
+    steps: Vec<(Instant, Step)>,
+    counted: Range<usize>,
+}
+
+impl std::fmt::Debug for Script {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Script").field("counted", &self.counted).finish_non_exhaustive()
+    }
+}
+
+impl Script {
+    /// Plays a stress once, and notes what its router is told.
+    ///
+    /// # Errors
+    /// Where an objective or a rate makes no sense.
+    pub fn of(stress: &Stress) -> Result<Self, ScenarioError> {
+        let (profile, rate, before) = rate(stress)?;
+        let counted = before..before + stress.requests;
+        // Those that come after let the counted ones be answered as in the middle of a run.
+        let after = requests_in(rate, stress.slo, TAIL_SLOS);
+        let asked = arrivals(stress, rate, counted.end + after)?;
+        let (steps, counted, _) =
+            Loop::new(stress, &profile, &asked)?.run(counted, || Duration::ZERO);
+        Ok(Self { stress: stress.clone(), profile, asked, steps, counted })
+    }
+
+    /// Tells a fresh router all of it. Each call that counts is handed to `counted` by its kind, which makes it.
+    ///
+    /// # Errors
+    /// Where there is no such policy.
+    pub fn play(
+        &self,
+        mut counted: impl FnMut(usize, &mut dyn FnMut()),
+    ) -> Result<(), ScenarioError> {
+        let mut router = router(&self.stress, &self.profile)?;
+        let mut asked = self.asked.iter();
+        for (index, &(at, step)) in self.steps.iter().enumerate().take(self.counted.end) {
+            let mut told = event(step, &mut asked, self.stress.slo);
+            let mut tell = || call(&mut router, at, told.take());
+            if index < self.counted.start { tell() } else { counted(step.kind(), &mut tell) }
+        }
+        Ok(())
+    }
+}
+
+impl Step {
+    /// Its place in [`KINDS`].
+    fn kind(self) -> usize {
+        match self {
+            Self::Arrival => 0,
+            Self::End { .. } => 1,
+            Self::Timeout => 2,
+        }
+    }
 }
 
 fn profile() -> LatencyProfile {
@@ -232,9 +300,13 @@ impl<'a> Loop<'a> {
         })
     }
 
-    /// What the router was told and when, from the first counted request to the one after the last, and the CPU time
-    /// between.
-    fn run(&mut self, counted: Range<u64>) -> (Vec<(Instant, Step)>, Range<usize>, Duration) {
+    /// What the router was told and when, from the first counted request to the one after the last, and the time of
+    /// `clock` between.
+    fn run(
+        &mut self,
+        counted: Range<u64>,
+        clock: impl Fn() -> Duration,
+    ) -> (Vec<(Instant, Step)>, Range<usize>, Duration) {
         let mut steps = Vec::with_capacity(self.asked.len() * 3);
         let (mut range, mut begin, mut took) = (0..0, Duration::ZERO, Duration::ZERO);
         self.counted = counted.clone();
@@ -245,9 +317,9 @@ impl<'a> Loop<'a> {
             let timeout = self.router.poll_timeout().map_or(Instant::NEVER, |(at, _)| at);
             let (at, step) = if asked.at <= end && asked.at <= timeout {
                 if next as u64 == counted.start {
-                    (range.start, begin) = (steps.len(), clock::thread_cpu());
+                    (range.start, begin) = (steps.len(), clock());
                 } else if next as u64 == counted.end {
-                    (range.end, took) = (steps.len(), clock::thread_cpu() - begin);
+                    (range.end, took) = (steps.len(), clock() - begin);
                 }
                 next += 1;
                 self.router.handle(asked.event(self.slo), asked.at);
@@ -353,13 +425,8 @@ fn each(
         call(&mut router, at, event);
         let took = (clock::thread_cpu() - begin).saturating_sub(clock);
         if index >= counted.start {
-            let kind = match step {
-                Step::Arrival => 1,
-                Step::End { .. } => 2,
-                Step::Timeout => 3,
-            };
             calls[0].times.push(took);
-            calls[kind].times.push(took);
+            calls[1 + step.kind()].times.push(took);
         }
     }
     Ok((clock, calls))
@@ -400,7 +467,7 @@ mod tests {
         let (stress, profile) = (stress(), profile());
         let asked = arrivals(&stress, 2000.0, 1000).unwrap();
         let mut world = Loop::new(&stress, &profile, &asked).unwrap();
-        let (steps, ..) = world.run(100..900);
+        let (steps, ..) = world.run(100..900, || Duration::ZERO);
         let mut again = router(&stress, &profile).unwrap();
         tell(&mut again, &asked, &steps, stress.slo);
         assert_eq!(again.tally(), world.router.tally());
