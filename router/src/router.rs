@@ -3,6 +3,7 @@
 mod door;
 mod lanes;
 mod step;
+mod weights;
 mod withdraw;
 
 use std::collections::{HashMap, VecDeque};
@@ -20,6 +21,7 @@ use crate::estimate::Prediction;
 use crate::lane::{Lane, LaneId};
 use crate::load::Load;
 use crate::roster::Roster;
+use crate::store::Store;
 use crate::{Action, Event, Rejection, ShapeId, Tally, VariantSpec};
 
 /// What an operator can set of the router.
@@ -132,6 +134,7 @@ pub struct Router {
     /// Executors became busier or freer in this step.
     moved: bool,
     load: Load,
+    store: Store,
     draining: bool,
     tally: Tally,
     spare: Spare,
@@ -143,6 +146,7 @@ struct Spare {
     drop: Vec<RequestId>,
     opened: Vec<ExecutorId>,
     requests: Vec<Vec<Request>>,
+    victims: Vec<VariantId>,
 }
 
 impl std::fmt::Debug for Router {
@@ -197,6 +201,7 @@ impl Router {
             actions: VecDeque::new(),
             moved: false,
             load: Load::default(),
+            store: Store::default(),
             draining: false,
             tally: Tally::default(),
             spare: Spare::default(),
@@ -220,6 +225,13 @@ impl Router {
                 self.review(now);
             }
             Event::ExecutorDown { executor } => self.executor_down(executor, now),
+            Event::MemoryStated { executor, bytes, on_demand } => {
+                self.memory_stated(executor, bytes, on_demand)
+            }
+            Event::WeightsLoaded { executor, variant } => {
+                self.weights_loaded(executor, variant, now)
+            }
+            Event::PlacementDecided { placement } => self.placement_decided(placement, now),
             Event::Draining => self.draining = true,
         }
         self.settle(now);
@@ -357,6 +369,9 @@ impl Router {
         if let Some(lane) = withdrawn {
             self.give_up_hopeless(lane, now);
         }
+        if !self.store.is_empty() {
+            self.pursue(executor, now);
+        }
         self.fill(executor, now);
         if let Some(lane) = withdrawn.filter(|&lane| self.active.contains(lane)) {
             // Other executors may be idle.
@@ -372,6 +387,7 @@ impl Router {
 
     fn executor_down(&mut self, executor: ExecutorId, now: Instant) {
         let held = self.cluster.down(executor);
+        self.store.lose(executor);
         for id in held.into_iter().flatten() {
             let batch = self.batches.remove(&id).expect("a held batch is in the table");
             self.lanes[batch.lane].running -= 1;

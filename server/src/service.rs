@@ -178,6 +178,7 @@ impl Service {
             settings,
             weight: description.weight,
             executors: executors.iter().map(|(executor, _)| *executor).collect(),
+            weights: None,
         };
         self.driver.load(spec, executors);
         let measured = served::Measured { profile, batch_max, alone_because };

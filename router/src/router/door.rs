@@ -48,6 +48,9 @@ impl Router {
         if full {
             return Err(Rejection::QueueFull);
         }
+        if !self.store.is_empty() {
+            self.fetch(request, id, lane, now);
+        }
         self.admit(request, lane, now)?;
         self.wake(id);
         self.lanes[lane].batcher.push(*request).map_err(|_| Rejection::QueueFull)?;
@@ -110,5 +113,6 @@ impl Outlook for FromLane<'_> {
         let executors = self.cluster.with(self.lanes[self.lane].variant);
         into.clear();
         into.extend(executors.map(|executor| self.cluster.planned_start(executor, self.now)));
+        into.extend(self.cluster.starts_after_arrival(self.lanes[self.lane].variant, self.now));
     }
 }
