@@ -29,8 +29,8 @@ pub use latency::Latencies;
 pub use replay::{Difference, ReplayError, Replayed, replay};
 pub use report::{ModelReport, Report};
 pub use scenario::{
-    Drift, DriftShape, ExecutorSpec, ModelSpec, Neighbours, Popularity, ProfileSpec, RouterChoice,
-    Scale, Scenario, ScenarioError, Split, Stall, TraceSpec,
+    CopyIn, Drift, DriftShape, ExecutorSpec, ModelSpec, Neighbours, PlacementSpec, Popularity,
+    ProfileSpec, RouterChoice, Scale, Scenario, ScenarioError, Split, Stages, Stall, TraceSpec,
 };
 pub use table::Table;
 pub use world::{History, World, speed};
