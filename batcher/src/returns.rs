@@ -22,7 +22,7 @@ const ENDS_MIN: f32 = 8.0;
 
 /// When the rows of a queue come, counted from the last end of one of its batches.
 #[derive(Debug, Default)]
-pub struct Returns {
+pub(crate) struct Returns {
     by_delay: [f32; CLASSES],
     ends: f32,
     answered: f32,

@@ -177,6 +177,7 @@ impl Grid {
             warmup: Duration::ZERO,
             load: 1.0,
             router: RouterChoice::default(),
+            placement: None,
             executors: vec![ExecutorSpec { count: spot.devices, ..ExecutorSpec::default() }],
             models: vec![model],
         }

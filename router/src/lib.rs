@@ -1,4 +1,4 @@
-//! The whole scheduler as one state machine: admit, dispatch. No clock, no IO.
+//! The whole scheduler as one state machine: admit, dispatch; and beside it where models are placed. No clock, no IO.
 //!
 //! Events go in, actions come out ([`Event`], [`Action`]: the complete interface to the world). Whoever drives it
 //! calls [`Router::handle`], drains [`Router::poll_action`], and comes back at [`Router::poll_timeout`].
@@ -12,16 +12,18 @@ mod estimate;
 mod event;
 mod lane;
 mod load;
+pub mod place;
 mod recording;
 mod roster;
 mod router;
+mod store;
 mod tally;
 
 pub use action::{Action, Rejection};
 pub use admit::{ADMISSIONS, AdmissionEntry};
 pub use dispatch::{DISPATCHES, DispatchEntry};
 pub use estimate::Prediction;
-pub use event::{Event, PolicyNames, Shape, ShapeId, VariantSpec};
+pub use event::{Event, PolicyNames, Shape, ShapeId, VariantSpec, Weights};
 pub use recording::Line;
 pub use router::{Batch, Reason, Router, RouterSettings, UnknownSetting};
 pub use tally::Tally;

@@ -62,6 +62,9 @@ pub(crate) struct Run {
     /// Multiplies the scenario's rates
     #[arg(long, default_value_t = 1.0)]
     load: f64,
+    /// How long requests arrive, in place of the scenario's own
+    #[arg(long, value_parser = models::parse_duration)]
+    duration: Option<std::time::Duration>,
 }
 
 /// Which policies are tried.
@@ -76,6 +79,10 @@ pub(crate) struct Policies {
     /// Admission policies: names with commas, or all; the scenario's if absent
     #[arg(long)]
     admission: Option<String>,
+    /// Placement policies: names with commas, or all; the scenario's if absent. NAME/4 runs models on groups of four
+    /// devices as pipelines, NAME@60s places anew every minute, NAME+demand loads weights for requests without a place
+    #[arg(long)]
+    placement: Option<String>,
     /// Threads; one a core if absent. The results are the same
     #[arg(long)]
     threads: Option<usize>,
@@ -83,7 +90,8 @@ pub(crate) struct Policies {
 
 impl Policies {
     fn choices(&self) -> Result<Vec<Choice>, String> {
-        choices(Some(&self.policies), self.dispatch.as_deref(), self.admission.as_deref())
+        let (dispatch, admission) = (self.dispatch.as_deref(), self.admission.as_deref());
+        choices(Some(&self.policies), dispatch, admission, self.placement.as_deref())
     }
 }
 
@@ -122,6 +130,7 @@ impl Run {
         let mut scenario = Scenario::read(&self.scenario).map_err(|error| error.to_string())?;
         scenario.seed = self.seed.unwrap_or(scenario.seed);
         scenario.load *= self.load;
+        scenario.duration = self.duration.unwrap_or(scenario.duration);
         scenario.check().map_err(|error| error.to_string())?;
         let world = World::new(&scenario).map_err(|error| error.to_string())?;
         let (report, _) =

@@ -79,6 +79,10 @@ pub struct Report {
     pub executors: u32,
     /// How long executors ran batches, together, before counting as well.
     pub busy: Duration,
+    /// The same by executor.
+    pub busy_by_executor: Vec<Duration>,
+    /// Weights that were loaded while requests were served.
+    pub loads: u64,
 }
 
 /// More models than this are shown together with the equal ones.
@@ -154,6 +158,13 @@ impl fmt::Display for Report {
         let reasons = Rejection::ALL.iter().zip(total.refused).filter(|(_, count)| *count > 0);
         for (reason, count) in reasons {
             writeln!(f, "{count} refused: {}", reason.name())?;
+        }
+        let given_up = total.refused[Rejection::DeadlineHopeless.index()];
+        let admitted = total.offered - (total.refused_total() - given_up);
+        let late = total.late;
+        writeln!(f, "{admitted} admitted, of them {late} late and {given_up} given up")?;
+        if self.loads > 0 {
+            writeln!(f, "{} weights loaded", self.loads)?;
         }
         write!(
             f,

@@ -109,7 +109,10 @@ impl<'a> Predicted<'a> {
                 Action::Withdraw { executor, batch } => {
                     self.held[executor.index()].retain(|(held, _)| *held != batch);
                 }
-                Action::Reply { .. } | Action::Unload { .. } => {}
+                Action::Reply { .. }
+                | Action::Load { .. }
+                | Action::Evict { .. }
+                | Action::Unload { .. } => {}
             }
         }
     }

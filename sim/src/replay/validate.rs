@@ -120,7 +120,13 @@ impl Recorded {
                 self.launched.insert(*batch, (at, *executor, *variant, *rows));
             }
             Line::Action(Action::Withdraw { batch, .. }) => drop(self.launched.remove(batch)),
-            Line::Action(Action::Reply { .. } | Action::Unload { .. }) => {}
+            // The server loads weights without asking the router.
+            Line::Action(
+                Action::Reply { .. }
+                | Action::Load { .. }
+                | Action::Evict { .. }
+                | Action::Unload { .. },
+            ) => {}
             Line::Event(_, event) => self.happened(at, event),
         }
     }
@@ -139,6 +145,9 @@ impl Recorded {
             | Event::ExecutorUp { .. }
             | Event::ExecutorDown { .. }
             | Event::PoliciesChanged { .. }
+            | Event::MemoryStated { .. }
+            | Event::WeightsLoaded { .. }
+            | Event::PlacementDecided { .. }
             | Event::Draining => self.happened.push((at, event.clone())),
         }
     }
@@ -234,6 +243,7 @@ mod tests {
             policy: batcher::ALL[0].name.to_owned(),
             settings: PolicySettings::default(),
             weight: 1.0,
+            weights: None,
             executors: vec![executor],
         };
         recorder.feed(Instant::ZERO, Event::VariantLoaded { spec: Box::new(spec) });
