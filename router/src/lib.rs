@@ -1,4 +1,4 @@
-//! The whole scheduler as one state machine: admit, dispatch. No clock, no IO.
+//! The whole scheduler as one state machine: admit, dispatch; and beside it where models are placed. No clock, no IO.
 //!
 //! Events go in, actions come out ([`Event`], [`Action`]: the complete interface to the world). Whoever drives it
 //! calls [`Router::handle`], drains [`Router::poll_action`], and comes back at [`Router::poll_timeout`].
@@ -12,6 +12,7 @@ mod estimate;
 mod event;
 mod lane;
 mod load;
+pub mod place;
 mod recording;
 mod roster;
 mod router;
