@@ -35,6 +35,21 @@ pub enum Action {
         /// Why.
         rejection: Rejection,
     },
+    /// Bring a variant's weights into an executor's memory, after those asked for before; then say
+    /// [`crate::Event::WeightsLoaded`].
+    Load {
+        /// Where.
+        executor: ExecutorId,
+        /// Of which variant.
+        variant: VariantId,
+    },
+    /// Free the memory of a variant's weights on one executor: no batch of it is there.
+    Evict {
+        /// Where.
+        executor: ExecutorId,
+        /// Of which variant.
+        variant: VariantId,
+    },
     /// A retired variant has served all it accepted: its memory can be freed.
     Unload {
         /// Which variant.

@@ -24,6 +24,8 @@ pub(crate) struct Cluster {
     /// When the busy ones are planned to be free.
     frees: Agenda,
     lead: Duration,
+    /// Weights on their way: when they are expected there.
+    arriving: Vec<(VariantId, ExecutorId, Instant)>,
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +103,7 @@ impl Cluster {
         }
         self.frees.set(executor.0, Instant::NEVER);
         self.take_off(index);
+        self.arriving.retain(|(_, other, _)| *other != executor);
         [held.running, held.next]
     }
 
@@ -118,8 +121,50 @@ impl Cluster {
         self.placed[variant.index()].grow_and_insert(executor.index());
     }
 
+    /// A variant is in place there no longer.
+    pub(crate) fn evict(&mut self, executor: ExecutorId, variant: VariantId) {
+        if let Some(placed) = self.placed.get_mut(variant.index()) {
+            clear(placed, executor.index());
+        }
+    }
+
+    /// A variant is expected to be in place there at that time.
+    pub(crate) fn expect(&mut self, executor: ExecutorId, variant: VariantId, at: Instant) {
+        self.arriving.push((variant, executor, at));
+    }
+
+    /// A variant has come where it was expected; false if it was not.
+    pub(crate) fn arrived(&mut self, executor: ExecutorId, variant: VariantId) -> bool {
+        let before = self.arriving.len();
+        self.arriving.retain(|(what, place, _)| (*what, *place) != (variant, executor));
+        self.arriving.len() < before
+    }
+
+    /// Where a variant is on its way to.
+    pub(crate) fn arriving(&self, variant: VariantId) -> impl Iterator<Item = ExecutorId> + '_ {
+        let arriving = self.arriving.iter().filter(move |(what, ..)| *what == variant);
+        arriving.map(|&(_, executor, _)| executor)
+    }
+
+    /// When a batch of that variant could start where its weights are on their way to, as planned.
+    pub(crate) fn starts_after_arrival(
+        &self,
+        variant: VariantId,
+        now: Instant,
+    ) -> impl Iterator<Item = Instant> + '_ {
+        let arriving = self.arriving.iter().filter(move |(what, ..)| *what == variant);
+        arriving.map(move |&(_, executor, at)| self.planned_start(executor, now).max(at))
+    }
+
+    /// What that executor holds: the batch that runs and the one ahead.
+    pub(crate) fn held(&self, executor: ExecutorId) -> impl Iterator<Item = BatchId> + '_ {
+        let state = self.executors.get(executor.index());
+        state.into_iter().flat_map(|state| [state.running, state.next]).flatten()
+    }
+
     /// A variant is nowhere any more.
     pub(crate) fn unload(&mut self, variant: VariantId) {
+        self.arriving.retain(|(what, ..)| *what != variant);
         if let Some(placed) = self.placed.get_mut(variant.index()) {
             placed.clear();
         }

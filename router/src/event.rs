@@ -6,6 +6,8 @@ use batcher::{PolicySettings, Request, RequestId};
 use models::{BatchId, ExecutorId, LatencyProfile, Slo, VariantId};
 use serde::{Deserialize, Serialize};
 
+use crate::place::Placement;
+
 /// Something happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
@@ -64,6 +66,27 @@ pub enum Event {
         /// Which.
         policies: Box<PolicyNames>,
     },
+    /// An executor that is up holds so many bytes of weights and takes them from the router: see [`Weights`].
+    MemoryStated {
+        /// Which executor.
+        executor: ExecutorId,
+        /// Bytes of weights that it holds.
+        bytes: u64,
+        /// A request that no executor can answer in time makes it load the weights, if that helps.
+        on_demand: bool,
+    },
+    /// Weights that the router asked for are in place.
+    WeightsLoaded {
+        /// Where.
+        executor: ExecutorId,
+        /// Of which variant.
+        variant: VariantId,
+    },
+    /// Weights are to be brought where this says, on the executors that stated their memory.
+    PlacementDecided {
+        /// Where.
+        placement: Placement,
+    },
     /// No request is admitted any more; what was accepted is still served.
     Draining,
 }
@@ -114,6 +137,18 @@ pub struct VariantSpec {
     pub weight: f64,
     /// Where it is in place.
     pub executors: Vec<ExecutorId>,
+    /// What it takes to bring it to an executor that has stated its memory; `None` where the shell does that alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Weights>,
+}
+
+/// The weights of a variant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weights {
+    /// Their size.
+    pub bytes: u64,
+    /// How long an executor needs to load them, beside what it runs.
+    pub load: Duration,
 }
 
 /// The weight of a variant for which none is set.

@@ -16,13 +16,14 @@ pub mod place;
 mod recording;
 mod roster;
 mod router;
+mod store;
 mod tally;
 
 pub use action::{Action, Rejection};
 pub use admit::{ADMISSIONS, AdmissionEntry};
 pub use dispatch::{DISPATCHES, DispatchEntry};
 pub use estimate::Prediction;
-pub use event::{Event, PolicyNames, Shape, ShapeId, VariantSpec};
+pub use event::{Event, PolicyNames, Shape, ShapeId, VariantSpec, Weights};
 pub use recording::Line;
 pub use router::{Batch, Reason, Router, RouterSettings, UnknownSetting};
 pub use tally::Tally;

@@ -4,6 +4,7 @@ mod door;
 mod lanes;
 mod policies;
 mod step;
+mod weights;
 mod withdraw;
 
 use std::collections::{HashMap, VecDeque};
@@ -21,6 +22,7 @@ use crate::estimate::Prediction;
 use crate::lane::{Lane, LaneId};
 use crate::load::Load;
 use crate::roster::Roster;
+use crate::store::Store;
 use crate::{Action, Event, Rejection, ShapeId, Tally, VariantSpec, admit, dispatch};
 
 /// What an operator can set of the router.
@@ -133,6 +135,7 @@ pub struct Router {
     /// Executors became busier or freer in this step.
     moved: bool,
     load: Load,
+    store: Store,
     draining: bool,
     tally: Tally,
     spare: Spare,
@@ -144,6 +147,7 @@ struct Spare {
     drop: Vec<RequestId>,
     opened: Vec<ExecutorId>,
     requests: Vec<Vec<Request>>,
+    victims: Vec<VariantId>,
 }
 
 impl std::fmt::Debug for Router {
@@ -190,6 +194,7 @@ impl Router {
             actions: VecDeque::new(),
             moved: false,
             load: Load::default(),
+            store: Store::default(),
             draining: false,
             tally: Tally::default(),
             spare: Spare::default(),
@@ -214,6 +219,13 @@ impl Router {
             }
             Event::ExecutorDown { executor } => self.executor_down(executor, now),
             Event::PoliciesChanged { policies } => self.follow(&policies, now),
+            Event::MemoryStated { executor, bytes, on_demand } => {
+                self.memory_stated(executor, bytes, on_demand)
+            }
+            Event::WeightsLoaded { executor, variant } => {
+                self.weights_loaded(executor, variant, now)
+            }
+            Event::PlacementDecided { placement } => self.placement_decided(placement, now),
             Event::Draining => self.draining = true,
         }
         self.settle(now);
@@ -351,6 +363,9 @@ impl Router {
         if let Some(lane) = withdrawn {
             self.give_up_hopeless(lane, now);
         }
+        if !self.store.is_empty() {
+            self.pursue(executor, now);
+        }
         self.fill(executor, now);
         if let Some(lane) = withdrawn.filter(|&lane| self.active.contains(lane)) {
             // Other executors may be idle.
@@ -366,6 +381,7 @@ impl Router {
 
     fn executor_down(&mut self, executor: ExecutorId, now: Instant) {
         let held = self.cluster.down(executor);
+        self.store.lose(executor);
         for id in held.into_iter().flatten() {
             let batch = self.batches.remove(&id).expect("a held batch is in the table");
             self.lanes[batch.lane].running -= 1;

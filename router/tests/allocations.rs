@@ -63,6 +63,7 @@ impl Drive {
                 settings: PolicySettings { batch_max: 32, ..PolicySettings::default() },
                 weight: 1.0,
                 executors: (0..EXECUTORS).map(ExecutorId).collect(),
+                weights: None,
             });
             router.handle(Event::VariantLoaded { spec }, Instant::ZERO);
         }

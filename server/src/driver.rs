@@ -282,6 +282,8 @@ impl Driver {
                     state.workers.iter().for_each(|worker| worker.remove(variant));
                     (self.on_unloaded)(variant);
                 }
+                // Models are put in place by the repository: no executor states its memory.
+                Action::Load { .. } | Action::Evict { .. } => {}
             }
         }
         if state.router.poll_timeout().is_some_and(|(at, _)| at < state.alarm_at) {

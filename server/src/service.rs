@@ -187,6 +187,7 @@ impl Service {
             settings,
             weight: description.weight,
             executors: executors.iter().map(|(executor, _)| *executor).collect(),
+            weights: None,
         };
         self.driver.load(spec, executors);
         drop(unnamed);

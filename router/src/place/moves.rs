@@ -41,13 +41,12 @@ fn renumbered(problem: &Problem, current: &Placement, wanted: &Placement) -> Pla
             (from[here], taken[there]) = (there, true);
         }
     }
-    for here in 0..executors {
-        if from[here] == usize::MAX {
-            let same = |there: &usize| problem.memory[*there] == problem.memory[here];
-            let rest = (0..executors).find(|there| !taken[*there] && same(there));
-            let there = rest.expect("equal executors are as many here as there");
-            (from[here], taken[there]) = (there, true);
-        }
+    let unmatched = from.iter_mut().enumerate().filter(|(_, there)| **there == usize::MAX);
+    for (here, from) in unmatched {
+        let same = |there: &usize| problem.memory[*there] == problem.memory[here];
+        let rest = (0..executors).find(|there| !taken[*there] && same(there));
+        let there = rest.expect("equal executors are as many here as there");
+        (*from, taken[there]) = (there, true);
     }
     wanted.reordered(&from)
 }

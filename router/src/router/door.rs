@@ -48,7 +48,10 @@ impl Router {
         if full {
             return Err(Rejection::QueueFull);
         }
-        if self.cluster.count(id) == 0 {
+        if !self.store.is_empty() {
+            self.fetch(request, id, lane, now);
+        }
+        if self.cluster.count(id) == 0 && !self.expected(id) {
             return Err(Rejection::NoExecutor);
         }
         self.admit(request, lane, now)?;
@@ -113,5 +116,6 @@ impl Outlook for FromLane<'_> {
         let executors = self.cluster.with(self.lanes[self.lane].variant);
         into.clear();
         into.extend(executors.map(|executor| self.cluster.planned_start(executor, self.now)));
+        into.extend(self.cluster.starts_after_arrival(self.lanes[self.lane].variant, self.now));
     }
 }

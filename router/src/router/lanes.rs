@@ -22,6 +22,10 @@ impl Router {
         }
         for &executor in &spec.executors {
             self.cluster.load(executor, spec.variant);
+            let known = self.store.shelf(executor).is_none_or(|shelf| shelf.has(spec.variant));
+            if let Some(weights) = spec.weights.filter(|_| !known) {
+                self.store.keep(executor, spec.variant, weights.bytes, now);
+            }
         }
         match &mut self.variants[index] {
             // The same variant on more executors, or again on one that came back.
@@ -80,6 +84,7 @@ impl Router {
                 other.tighter.retain(|&known| known != id);
             }
             self.cluster.unload(id);
+            self.store.forget(id);
             self.actions.push_back(Action::Unload { variant: id });
         }
     }
@@ -117,7 +122,10 @@ impl Router {
 
     /// Refuses all that waits in lanes whose variant no executor has any more.
     pub(super) fn refuse_stranded(&mut self) {
-        let lost = |&lane: &LaneId| self.cluster.count(self.lanes[lane].variant) == 0;
+        let lost = |&lane: &LaneId| {
+            let variant = self.lanes[lane].variant;
+            self.cluster.count(variant) == 0 && !self.expected(variant)
+        };
         let stranded: Vec<LaneId> = self.active.iter().filter(lost).collect();
         for lane in stranded {
             let waiting: Vec<_> =

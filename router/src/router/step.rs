@@ -324,6 +324,9 @@ impl Router {
         let start = self.cluster.launch(executor, id, times, now);
         self.dispatch.launched(offer, Launch { executor, time: times.0, now });
         self.load.started(times.0, now);
+        if !self.store.is_empty() {
+            self.store.touch(executor, variant, now);
+        }
         self.forget_waiting(lane, requests.len());
         self.tally.batches += 1;
         self.tally.rows += u64::from(candidate.rows);

@@ -47,6 +47,7 @@ pub(crate) fn model(
         settings: PolicySettings { batch_max: 8, ..PolicySettings::default() },
         weight: 1.0,
         executors: Vec::new(),
+        weights: None,
     }
 }
 
@@ -234,6 +235,14 @@ impl Play {
                 Action::Reply { id, rejection } => {
                     self.note(&format!("  -> request {} is refused: {rejection:?}", id.0));
                     self.ended(id);
+                }
+                Action::Load { executor, variant } => {
+                    let (on, model) = (executor.0, variant.0);
+                    self.note(&format!("  -> executor {on} loads model {model}"));
+                }
+                Action::Evict { executor, variant } => {
+                    let (on, model) = (executor.0, variant.0);
+                    self.note(&format!("  -> executor {on} lets model {model} go"));
                 }
                 Action::Unload { variant } => {
                     self.note(&format!("  -> model {} is unloaded", variant.0));

@@ -148,6 +148,7 @@ async fn a_prediction_counts_the_way_out_that_is_kept_back_of_the_deadline() {
         settings: batcher::PolicySettings::default(),
         weight: 1.0,
         executors: vec![ExecutorId(0)],
+        weights: None,
     };
     driver.load(spec, vec![(ExecutorId(0), Box::new(Echo))]);
     // A run takes 90 ms as planned; 20 of the 100 ms are kept back.

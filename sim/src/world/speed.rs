@@ -257,6 +257,7 @@ fn router(stress: &Stress, profile: &LatencyProfile) -> Result<Router, ScenarioE
             settings: PolicySettings { batch_max: BATCH_MAX, ..PolicySettings::default() },
             weight: 1.0,
             executors: executors.clone(),
+            weights: None,
         };
         router.handle(Event::VariantLoaded { spec: Box::new(spec) }, Instant::ZERO);
     }

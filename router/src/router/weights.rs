@@ -1,0 +1,180 @@
+//! Weights that come and go: loaded for a request that nobody could answer in time, or because a placement says so.
+
+use batcher::{Instant, Request};
+use models::{ExecutorId, VariantId};
+
+use super::Router;
+use crate::lane::LaneId;
+use crate::place::Placement;
+use crate::{Action, Weights};
+
+/// A queue whose head has waited for this share of its time is more than its executors can do: its weights are brought
+/// to one more. Long before anything is late, and longer than a full batch makes anyone wait.
+const SATURATED: u32 = 4;
+
+/// Where weights could be loaded: when a batch could start there, then whose weights were not used for longest.
+type Where = (Instant, Instant, std::cmp::Reverse<u64>, ExecutorId);
+
+impl Router {
+    pub(super) fn memory_stated(&mut self, executor: ExecutorId, bytes: u64, on_demand: bool) {
+        self.store.state(executor, bytes, on_demand);
+        for spec in self.variants.iter().flatten().map(|variant| &variant.spec) {
+            if let Some(weights) = spec.weights.filter(|_| self.cluster.has(executor, spec.variant))
+            {
+                self.store.keep(executor, spec.variant, weights.bytes, Instant::ZERO);
+            }
+        }
+    }
+
+    pub(super) fn placement_decided(&mut self, placement: Placement, now: Instant) {
+        self.store.target = Some(placement);
+        let executors: Vec<_> = self.store.executors().collect();
+        for executor in executors {
+            self.pursue(executor, now);
+        }
+        self.refuse_stranded();
+    }
+
+    pub(super) fn weights_loaded(&mut self, executor: ExecutorId, id: VariantId, now: Instant) {
+        if !self.cluster.arrived(executor, id) {
+            return;
+        }
+        self.cluster.load(executor, id);
+        self.moved = true;
+        let lanes: Vec<LaneId> = self
+            .variant(id)
+            .map(|variant| variant.lanes.iter().map(|&(_, lane)| lane).collect())
+            .unwrap_or_default();
+        for lane in lanes {
+            if self.active.contains(lane) {
+                self.consider(lane, now);
+            }
+        }
+        self.pursue(executor, now);
+    }
+
+    /// Whether that variant will be in place somewhere, though it is not.
+    pub(super) fn expected(&self, id: VariantId) -> bool {
+        let wanted = |target: &Placement| target.of(id).next().is_some();
+        self.cluster.arriving(id).next().is_some() || self.store.target.as_ref().is_some_and(wanted)
+    }
+
+    /// Brings weights to one more executor if that request would else be late, or if its queue is too long.
+    pub(super) fn fetch(&mut self, request: &Request, id: VariantId, lane: LaneId, now: Instant) {
+        let weights = self.variant(id).and_then(|variant| variant.spec.weights);
+        let Some(weights) = weights else { return };
+        let state = &self.lanes[lane];
+        let run = state.estimate.profile().time(request.rows);
+        let misses = self.cluster.earliest_start(id, now) + run > request.deadline.0;
+        let saturated = state.batcher.queue().head().is_some_and(|head| {
+            let patience = head.deadline.slack(head.arrived) / SATURATED;
+            now.since(head.arrived) > patience
+        });
+        if !misses && (!saturated || self.cluster.arriving(id).next().is_some()) {
+            return;
+        }
+        let Some((start, .., executor)) = self.roomiest(id, weights, now) else { return };
+        if start + run <= request.deadline.0 {
+            self.load(executor, id, now);
+        }
+    }
+
+    /// Where a batch of that variant could start first if its weights were asked for now.
+    fn roomiest(&self, id: VariantId, weights: Weights, now: Instant) -> Option<Where> {
+        let mut victims = Vec::new();
+        let place = |executor: ExecutorId| {
+            let shelf = self.store.shelf(executor).filter(|shelf| shelf.on_demand)?;
+            if shelf.has(id) {
+                return None;
+            }
+            let may_go = |other| self.may_go(executor, other);
+            let used = shelf.victims(weights.bytes, may_go, &mut victims)?;
+            let loaded = shelf.loaded_at(weights.load, now);
+            let start = self.cluster.planned_start(executor, now).max(loaded);
+            Some((start, used, std::cmp::Reverse(shelf.free()), executor))
+        };
+        self.store.executors().filter_map(place).min()
+    }
+
+    /// Weights on that executor that no one would miss at once: no batch of them is held there, and nobody waits for
+    /// them, or they are elsewhere too.
+    fn may_go(&self, executor: ExecutorId, id: VariantId) -> bool {
+        let waits = self.variant(id).is_some_and(|variant| variant.waiting > 0);
+        self.cluster.has(executor, id)
+            && !self.holds(executor, id)
+            && (!waits || self.cluster.count(id) > 1)
+    }
+
+    fn holds(&self, executor: ExecutorId, id: VariantId) -> bool {
+        let mut held = self.cluster.held(executor);
+        held.any(|batch| self.batches.get(&batch).is_some_and(|batch| batch.variant == id))
+    }
+
+    /// Asks for weights, after making room for them.
+    fn load(&mut self, executor: ExecutorId, id: VariantId, now: Instant) {
+        let weights = self.variant(id).and_then(|variant| variant.spec.weights);
+        let weights = weights.expect("weights that are asked for have a size");
+        let mut victims = std::mem::take(&mut self.spare.victims);
+        if let Some(shelf) = self.store.shelf(executor) {
+            shelf.victims(weights.bytes, |other| self.may_go(executor, other), &mut victims);
+        }
+        for &victim in &victims {
+            self.evict(executor, victim);
+        }
+        self.spare.victims = victims;
+        self.store.keep(executor, id, weights.bytes, now);
+        let at = self.store.queue_load(executor, weights.load, now);
+        self.cluster.expect(executor, id, at);
+        self.tally.loads += 1;
+        self.actions.push_back(Action::Load { executor, variant: id });
+    }
+
+    fn evict(&mut self, executor: ExecutorId, id: VariantId) {
+        self.cluster.evict(executor, id);
+        self.store.evict(executor, id);
+        self.actions.push_back(Action::Evict { executor, variant: id });
+    }
+
+    /// Goes on with the placement on that executor: one load at a time, so that what must go stays in use for longest.
+    pub(super) fn pursue(&mut self, executor: ExecutorId, now: Instant) {
+        let Some(target) = self.store.target.take() else { return };
+        let missing = || {
+            let shelf = self.store.shelf(executor)?;
+            target.on(executor).find(|&id| !shelf.has(id) && self.loadable(id))
+        };
+        let loads = |id| self.cluster.arriving(id).any(|other| other == executor);
+        if let Some(id) = missing().filter(|_| !target.on(executor).any(loads)) {
+            if self.clear_for(executor, id, &target) {
+                self.load(executor, id, now);
+            }
+        }
+        self.store.target = Some(target);
+    }
+
+    fn loadable(&self, id: VariantId) -> bool {
+        self.variant(id).is_some_and(|variant| !variant.retired && variant.spec.weights.is_some())
+    }
+
+    /// Lets go what the placement does not want there until those weights fit; a batch that is held there comes first.
+    fn clear_for(&mut self, executor: ExecutorId, id: VariantId, target: &Placement) -> bool {
+        let Some(weights) = self.variant(id).and_then(|variant| variant.spec.weights) else {
+            return false;
+        };
+        let mut victims = std::mem::take(&mut self.spare.victims);
+        let may_go = |other| {
+            !target.has(executor, other)
+                && self.cluster.has(executor, other)
+                && !self.holds(executor, other)
+        };
+        let shelf = self.store.shelf(executor);
+        let fits =
+            shelf.is_some_and(|shelf| shelf.victims(weights.bytes, may_go, &mut victims).is_some());
+        if fits {
+            for &victim in &victims {
+                self.evict(executor, victim);
+            }
+        }
+        self.spare.victims = victims;
+        fits
+    }
+}
