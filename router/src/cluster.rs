@@ -342,12 +342,17 @@ impl Cluster {
         if self.placed(variant).is_some_and(|placed| !placed.is_disjoint(&self.idle)) {
             return now;
         }
+        let soon = if self.arriving.is_empty() {
+            Instant::NEVER
+        } else {
+            self.starts_after_arrival(variant, now).min().unwrap_or(Instant::NEVER)
+        };
         if let Some((at, _)) =
             self.frees.first().filter(|(_, id)| self.has(ExecutorId(*id), variant))
         {
-            return at.max(now);
+            return at.max(now).min(soon);
         }
         let starts = self.with(variant).map(|executor| self.planned_start(executor, now));
-        starts.min().unwrap_or(Instant::NEVER)
+        starts.min().unwrap_or(Instant::NEVER).min(soon)
     }
 }

@@ -227,6 +227,7 @@ mod tests {
             ..ModelSpec::new("m", profile, rate)
         };
         Scenario {
+            placement: None,
             seed: 5,
             duration: Duration::from_secs(2),
             warmup: Duration::ZERO,

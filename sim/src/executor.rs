@@ -113,6 +113,14 @@ impl SimExecutor {
         takes
     }
 
+    /// How long so many megabytes of inputs are copied in before a run.
+    pub(crate) fn copy_in(&self, mb: f64) -> Duration {
+        match self.spec.copy {
+            Some(copy) if mb > 0.0 => copy.time(mb),
+            Some(_) | None => Duration::ZERO,
+        }
+    }
+
     /// Mean time between breakdowns.
     pub(crate) fn breakdown_every(&self) -> Option<Duration> {
         self.spec.breakdown_every

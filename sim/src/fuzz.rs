@@ -24,7 +24,16 @@ pub fn random_scenario(seed: u64) -> Scenario {
     let batching =
         rng.random_bool(0.5).then(|| any(&batcher::ALL.map(|entry| entry.name), &mut rng));
     let router = RouterChoice { admission, batching, lead, dispatch };
-    Scenario { seed, duration, warmup: Duration::ZERO, load: 1.0, router, executors, models }
+    Scenario {
+        seed,
+        duration,
+        warmup: Duration::ZERO,
+        load: 1.0,
+        router,
+        placement: None,
+        executors,
+        models,
+    }
 }
 
 fn any(names: &[&str], rng: &mut Pcg64Mcg) -> String {

@@ -249,6 +249,7 @@ mod tests {
             ..ModelSpec::new("m", profile, 100.0)
         };
         Scenario {
+            placement: None,
             seed: 1,
             duration: Duration::from_secs(10),
             warmup: Duration::ZERO,

@@ -31,8 +31,8 @@ pub use replay::{
 };
 pub use report::{ModelReport, Report};
 pub use scenario::{
-    Drift, DriftShape, ExecutorSpec, ModelSpec, Neighbours, Popularity, ProfileSpec, RouterChoice,
-    Scale, Scenario, ScenarioError, Split, Stall, TraceSpec,
+    CopyIn, Drift, DriftShape, ExecutorSpec, ModelSpec, Neighbours, PlacementSpec, Popularity,
+    ProfileSpec, RouterChoice, Scale, Scenario, ScenarioError, Split, Stages, Stall, TraceSpec,
 };
 pub use table::Table;
 pub use world::{History, World, speed};

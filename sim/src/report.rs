@@ -79,6 +79,10 @@ pub struct Report {
     pub executors: u32,
     /// How long executors ran batches, together, before counting as well.
     pub busy: Duration,
+    /// The same by executor.
+    pub busy_by_executor: Vec<Duration>,
+    /// Weights that were loaded while requests were served.
+    pub loads: u64,
 }
 
 /// More models than this are shown together with the equal ones.
@@ -154,6 +158,9 @@ impl fmt::Display for Report {
         let reasons = Rejection::ALL.iter().zip(total.refused).filter(|(_, count)| *count > 0);
         for (reason, count) in reasons {
             writeln!(f, "{count} refused: {}", reason.name())?;
+        }
+        if self.loads > 0 {
+            writeln!(f, "{} weights loaded", self.loads)?;
         }
         write!(
             f,

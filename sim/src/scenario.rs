@@ -3,6 +3,8 @@
 mod demand;
 mod executor;
 mod model;
+mod pipeline;
+mod placement;
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,8 +14,9 @@ use router::RouterSettings;
 use serde::Deserialize;
 
 pub(crate) use demand::{Demand, Source};
-pub use executor::{Drift, DriftShape, ExecutorSpec, Neighbours, Stall};
-pub use model::{ModelSpec, Popularity, ProfileSpec, Scale, Split, TraceSpec};
+pub use executor::{CopyIn, Drift, DriftShape, ExecutorSpec, Neighbours, Stall};
+pub use model::{ModelSpec, Popularity, ProfileSpec, Scale, Split, Stages, TraceSpec};
+pub use placement::PlacementSpec;
 
 /// A simulated world, whole. `sim/scenarios/` holds documented ones.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -34,6 +37,9 @@ pub struct Scenario {
     /// How the router is set.
     #[serde(default)]
     pub router: RouterChoice,
+    /// Which models are on which executors; all on all if absent.
+    #[serde(default)]
+    pub placement: Option<PlacementSpec>,
     /// Kinds of executor.
     #[serde(rename = "executor")]
     pub executors: Vec<ExecutorSpec>,
@@ -148,6 +154,12 @@ impl Scenario {
         for (index, executor) in self.executors.iter().enumerate() {
             let wrong = |reason| ScenarioError::Executor { index: index + 1, reason };
             executor.check().map_err(wrong)?;
+        }
+        if let Some(placement) = &self.placement {
+            placement.check().map_err(ScenarioError::Policy)?;
+            if self.models.iter().any(|model| model.executors.is_some()) {
+                return whole("executors of a model have no meaning where a placement decides");
+            }
         }
         for model in &self.models {
             model.latency_profile()?;

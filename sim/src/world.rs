@@ -1,5 +1,6 @@
 //! Virtual time: a heap of happenings drives the router, as threads and clocks do in the server.
 
+mod places;
 mod runs;
 pub mod speed;
 
@@ -13,6 +14,9 @@ use models::{BatchId, ExecutorId, LatencyProfile, Slo, VariantId};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use router::{Action, Event, Line, Rejection, Router, Shape, ShapeId, VariantSpec};
+
+use places::Places;
+use router::place::Placement;
 
 use crate::check::{BatchRules, Checker};
 use crate::executor::SimExecutor;
@@ -36,6 +40,8 @@ enum Happening {
     End { executor: ExecutorId, life: u32, batch: BatchId, fails: bool },
     Breakdown { executor: ExecutorId },
     Repair { executor: ExecutorId },
+    Loaded { executor: ExecutorId, life: u32, variant: VariantId },
+    Epoch,
 }
 
 struct Model {
@@ -71,6 +77,8 @@ pub struct World {
     router: Router,
     executors: Vec<SimExecutor>,
     models: Vec<Model>,
+    /// Where models are; all on all if absent.
+    places: Option<Places>,
     asked: Window<Asked>,
     held: Window<Held>,
     /// Memory of ended batches, used again.
@@ -108,6 +116,11 @@ impl World {
     /// # Errors
     /// Where the scenario makes no sense.
     pub fn new(scenario: &Scenario) -> Result<Self, ScenarioError> {
+        Self::placed(&scenario.grouped()?, None)
+    }
+
+    /// The world of a scenario of executors, with models where they are given to be.
+    fn placed(scenario: &Scenario, given: Option<&Placement>) -> Result<Self, ScenarioError> {
         let settings = scenario.router_settings();
         let router =
             Router::new(settings).map_err(|error| ScenarioError::Policy(error.to_string()))?;
@@ -119,6 +132,7 @@ impl World {
             router,
             executors: SimExecutor::all(&scenario.executors),
             models: Vec::new(),
+            places: None,
             asked: Window::default(),
             held: Window::default(),
             spare: Vec::new(),
@@ -130,6 +144,7 @@ impl World {
             report: Report {
                 duration: scenario.duration.saturating_sub(scenario.warmup),
                 executors: scenario.executor_count(),
+                busy_by_executor: vec![Duration::ZERO; scenario.executor_count() as usize],
                 ..Report::default()
             },
             history: History::default(),
@@ -139,7 +154,9 @@ impl World {
             let policy = scenario.policy_of(spec)?;
             entries.push((Arc::new(spec.clone()), spec.latency_profile()?, policy));
         }
-        for Demand { entry, name, arrivals } in scenario.demands()? {
+        let mut rates = Vec::new();
+        for Demand { entry, name, rate, arrivals } in scenario.demands()? {
+            rates.push(rate);
             let (spec, profile, policy) = &entries[entry];
             let batch_max = spec.batch_max.unwrap_or(profile.batch_max());
             let rules = BatchRules { batch_max, in_time: policy.promises.in_time };
@@ -147,6 +164,7 @@ impl World {
             let (spec, profile, policy) = (spec.clone(), profile.clone(), policy.name);
             world.models.push(Model { spec, policy, profile, arrivals, rules });
         }
+        world.places = Places::new(scenario, &world.models, &rates, given)?;
         Ok(world)
     }
 
@@ -229,10 +247,13 @@ impl World {
             (0_u32..).zip(&self.executors).map(|(id, _)| ExecutorId(id)).collect();
         for &executor in &executors {
             self.feed(Event::ExecutorUp { executor })?;
+            self.state_memory(executor)?;
             self.plan_breakdown(executor);
         }
+        self.begin_places();
         for index in 0..self.models.len() {
-            let spec = self.variant_spec(index, executors.clone());
+            let places = self.places.as_ref().map(|places| places.at_first(index));
+            let spec = self.variant_spec(index, places.unwrap_or_else(|| executors.clone()));
             self.feed(Event::VariantLoaded { spec: Box::new(spec) })?;
             self.plan_arrival(index);
         }
@@ -246,7 +267,7 @@ impl World {
             variant: variant(index),
             profile: profile.clone(),
             profiled_elements: ELEMENTS,
-            slo: spec.slo.map(|latency| Slo { latency }),
+            slo: spec.slo.map(|latency| Slo { latency: latency.saturating_sub(spec.tail) }),
             queue_max: spec.queue_max,
             policy: (*policy).to_owned(),
             settings: PolicySettings {
@@ -256,6 +277,7 @@ impl World {
             },
             weight: spec.weight,
             executors,
+            weights: self.weights_of(index),
         }
     }
 
@@ -301,6 +323,7 @@ impl World {
                 if let Some(checker) = &mut self.checker {
                     checker.lost(executor);
                 }
+                self.lose_weights(executor);
                 self.push(self.now + REPAIR, Happening::Repair { executor });
                 self.feed(Event::ExecutorDown { executor })
             }
@@ -308,12 +331,17 @@ impl World {
                 self.executors[executor.index()].up = true;
                 self.plan_breakdown(executor);
                 self.feed(Event::ExecutorUp { executor })?;
+                if self.places.is_some() {
+                    return self.restore_weights(executor);
+                }
                 for index in 0..self.models.len() {
                     let spec = Box::new(self.variant_spec(index, vec![executor]));
                     self.feed(Event::VariantLoaded { spec })?;
                 }
                 Ok(())
             }
+            Happening::Loaded { executor, life, variant } => self.loaded(executor, life, variant),
+            Happening::Epoch => self.epoch(),
         }
     }
 
@@ -325,6 +353,9 @@ impl World {
             (draw(spec.rows_max), draw(spec.priorities), draw(spec.shapes));
         let priority = spec.priority.unwrap_or(priority);
         let deadline = spec.slo.map_or(Deadline::NONE, |slo| Deadline(self.now + slo));
+        let entry_deadline = spec
+            .slo
+            .map_or(Deadline::NONE, |slo| Deadline(self.now + slo.saturating_sub(spec.tail)));
         let leaves = spec.cancel_share > 0.0 && self.rng.random::<f64>() < spec.cancel_share;
         let patience = spec.slo.unwrap_or(Duration::from_millis(100)).mul_f64(self.rng.random());
         let id = RequestId(self.request_next);
@@ -338,7 +369,12 @@ impl World {
         if leaves {
             self.push(self.now + patience, Happening::Leaving { id, model: index, shape });
         }
-        let request = Request { id, rows, priority, arrived: self.now, deadline };
+        if let Some(places) = &mut self.places {
+            places.ask(index);
+        }
+        // The rest of a pipeline comes after all that the router sees.
+        let (arrived, deadline) = (self.now, entry_deadline);
+        let request = Request { id, rows, priority, arrived, deadline };
         let elements = ELEMENTS * u64::from(shape);
         let shape = Shape { id: ShapeId(shape), elements };
         let before = self.router.waiting(variant(index));
@@ -374,6 +410,8 @@ impl World {
                 }
                 Action::Withdraw { executor, batch } => self.withdraw(executor, batch)?,
                 Action::Reply { id, rejection } => self.refuse(id, &rejection)?,
+                Action::Load { executor, variant } => self.load(executor, variant)?,
+                Action::Evict { executor, variant } => self.evict(executor, variant)?,
                 Action::Unload { .. } => {}
             }
         }

@@ -11,6 +11,8 @@ pub(crate) struct Demand {
     /// Which `[[model]]` it is of.
     pub(crate) entry: usize,
     pub(crate) name: String,
+    /// Requests a second, on average.
+    pub(crate) rate: f64,
     pub(crate) arrivals: Source,
 }
 
@@ -42,12 +44,17 @@ impl Scenario {
                 Some(trace) => self.recorded(spec, trace, self.seed.wrapping_add(first))?,
                 None => self.processes(spec, seed)?,
             };
+            let shares = spec.popularity.shares(spec.count);
             for (index, arrivals) in sources.into_iter().enumerate() {
+                let rate = match &arrivals {
+                    Source::Process(_) => spec.rate.unwrap_or(0.0) * shares[index] * self.load,
+                    Source::Listed(times) => times.len() as f64 / self.duration.as_secs_f64(),
+                };
                 let name = match spec.count {
                     1 => spec.name.clone(),
                     _ => format!("{}-{index}", spec.name),
                 };
-                demands.push(Demand { entry, name, arrivals });
+                demands.push(Demand { entry, name, rate, arrivals });
             }
         }
         Ok(demands)

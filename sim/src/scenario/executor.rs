@@ -30,6 +30,29 @@ pub struct ExecutorSpec {
     pub stall: Option<Stall>,
     /// Executors that share a device.
     pub neighbours: Option<Neighbours>,
+    /// Megabytes (10^6 bytes) of weights that one holds; any number if absent.
+    pub memory_mb: Option<f64>,
+    /// How weights and inputs come in; at once if absent.
+    pub copy: Option<CopyIn>,
+}
+
+/// The way from the host's memory into an executor's.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CopyIn {
+    /// Megabytes a second.
+    pub mb_per_s: f64,
+    /// What each load of weights takes beside that.
+    #[serde(default, deserialize_with = "deserialize_duration")]
+    pub base: Duration,
+}
+
+impl CopyIn {
+    /// How long so many megabytes take.
+    #[must_use]
+    pub fn time(&self, mb: f64) -> Duration {
+        Duration::from_secs_f64(mb / self.mb_per_s)
+    }
 }
 
 /// Run times are multiplied by a factor that moves.
@@ -93,6 +116,8 @@ impl Default for ExecutorSpec {
             drift: None,
             stall: None,
             neighbours: None,
+            memory_mb: None,
+            copy: None,
         }
     }
 }
@@ -117,6 +142,12 @@ impl ExecutorSpec {
         positive("speed_error", self.speed_error)?;
         if !(self.noise.is_finite() && self.noise >= 0.0) {
             return Err(format!("noise must be 0 or more, not {}", self.noise));
+        }
+        if let Some(memory) = self.memory_mb {
+            positive("memory_mb", memory)?;
+        }
+        if let Some(copy) = self.copy {
+            positive("copy.mb_per_s", copy.mb_per_s)?;
         }
         if let Some(every) = self.breakdown_every {
             some_time("breakdown_every", every)?;

@@ -73,6 +73,36 @@ pub struct ModelSpec {
     /// Share of clients that leave at a random moment before their deadline.
     #[serde(default)]
     pub cancel_share: f64,
+    /// Megabytes (10^6 bytes) of its weights.
+    #[serde(default)]
+    pub weights_mb: f64,
+    /// Megabytes of a row that are copied in before its run, where executors have a `copy`.
+    #[serde(default)]
+    pub input_mb: f64,
+    /// The stages of the pipelines in which groups of devices can run it, in place of `profile`.
+    #[serde(default)]
+    pub pipelines: Vec<Stages>,
+    /// From when the executor is free again to the answer: the rest of a pipeline.
+    #[serde(default, deserialize_with = "deserialize_duration")]
+    pub tail: Duration,
+}
+
+/// What each stage of a pipeline takes, as texts such as `"99ms"`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+pub struct Stages(pub Vec<Duration>);
+
+impl TryFrom<Vec<String>> for Stages {
+    type Error = String;
+
+    fn try_from(texts: Vec<String>) -> Result<Self, String> {
+        let stages =
+            texts.iter().map(|text| parse_duration(text)).collect::<Result<Vec<_>, _>>()?;
+        if stages.iter().any(Duration::is_zero) || stages.is_empty() {
+            return Err("a pipeline has stages that take some time".to_owned());
+        }
+        Ok(Self(stages))
+    }
 }
 
 fn default_queue_max() -> usize {
@@ -291,6 +321,10 @@ impl ModelSpec {
             executors: None,
             shapes: 1,
             cancel_share: 0.0,
+            weights_mb: 0.0,
+            input_mb: 0.0,
+            pipelines: Vec::new(),
+            tail: Duration::ZERO,
         }
     }
 
@@ -365,6 +399,10 @@ impl ModelSpec {
         }
         if !(0.0..=1.0).contains(&self.cancel_share) {
             return Err(self.wrong("cancel_share must be from 0 to 1"));
+        }
+        let size = |mb: f64| mb.is_finite() && mb >= 0.0;
+        if !size(self.weights_mb) || !size(self.input_mb) {
+            return Err(self.wrong("weights_mb and input_mb must be 0 or more"));
         }
         let arrivals: Arrivals = self.arrivals.parse().map_err(|error| self.wrong(error))?;
         if let Some(rate) = self.rate {

@@ -29,7 +29,8 @@ impl World {
         for id in requests.drain(..) {
             let asked = self.asked.remove(id.0).expect("a request that ran was asked");
             if asked.arrived >= self.counted_from {
-                self.report.count_end(model, fails, self.now, &asked);
+                let at = self.now + self.models[model].spec.tail;
+                self.report.count_end(model, fails, at, &asked);
             }
             self.check(|checker| checker.ended(id))?;
         }
@@ -68,6 +69,7 @@ impl World {
         state.runs = true;
         let life = state.life;
         self.report.busy += run.takes;
+        self.report.busy_by_executor[index] += run.takes;
         if let Some(held) = self.held.get(batch.0) {
             self.report.models[held.model].busy += run.takes;
         }
@@ -91,8 +93,10 @@ impl World {
         if !self.executors[executor.index()].up {
             return Err(self.violation("a batch was launched on an executor that is down"));
         }
+        self.check_place(executor, variant)?;
         let shape = self.asked.get(batch.requests[0].id.0).map_or(1, |asked| asked.shape);
-        let profiled = model.profile.median(rows) * shape;
+        let profiled = model.profile.median(rows) * shape
+            + self.executors[executor.index()].copy_in(model.spec.input_mb * f64::from(rows));
         let mut requests = self.spare.pop().unwrap_or_default();
         requests.extend(batch.requests.iter().map(|request| request.id));
         for request in &requests {
