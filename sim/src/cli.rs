@@ -62,6 +62,9 @@ pub(crate) struct Run {
     /// Multiplies the scenario's rates
     #[arg(long, default_value_t = 1.0)]
     load: f64,
+    /// How long requests arrive, in place of the scenario's own
+    #[arg(long, value_parser = models::parse_duration)]
+    duration: Option<std::time::Duration>,
 }
 
 /// Which policies are tried.
@@ -122,6 +125,7 @@ impl Run {
         let mut scenario = Scenario::read(&self.scenario).map_err(|error| error.to_string())?;
         scenario.seed = self.seed.unwrap_or(scenario.seed);
         scenario.load *= self.load;
+        scenario.duration = self.duration.unwrap_or(scenario.duration);
         scenario.check().map_err(|error| error.to_string())?;
         let world = World::new(&scenario).map_err(|error| error.to_string())?;
         let (report, _) =

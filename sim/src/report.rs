@@ -159,6 +159,10 @@ impl fmt::Display for Report {
         for (reason, count) in reasons {
             writeln!(f, "{count} refused: {}", reason.name())?;
         }
+        let given_up = total.refused[Rejection::DeadlineHopeless.index()];
+        let admitted = total.offered - (total.refused_total() - given_up);
+        let late = total.late;
+        writeln!(f, "{admitted} admitted, of them {late} late and {given_up} given up")?;
         if self.loads > 0 {
             writeln!(f, "{} weights loaded", self.loads)?;
         }
