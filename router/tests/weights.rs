@@ -1,0 +1,184 @@
+//! Weights that the router brings to executors: for a request that nobody could answer in time, and for a placement.
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+
+use std::time::Duration;
+
+use batcher::{Deadline, Instant, PolicySettings, Request, RequestId};
+use models::{BatchId, ExecutorId, LatencyProfile, Slo, VariantId};
+use router::place::{Fluid, PLACEMENTS, Placement, Problem, Wanted};
+use router::{
+    Action, Event, Rejection, Router, RouterSettings, Shape, ShapeId, VariantSpec, Weights,
+};
+
+const MS: Duration = Duration::from_millis(1);
+/// A run of a row takes so long, and a load.
+const RUN: Duration = Duration::from_millis(10);
+const LOAD: Duration = Duration::from_millis(5);
+
+struct House {
+    router: Router,
+    now: Instant,
+    requests: u64,
+}
+
+/// Models of one byte, in place nowhere, and executors that hold so many.
+fn house(models: u32, memory: &[u64], on_demand: bool) -> House {
+    let router =
+        Router::new(RouterSettings { lead: Duration::ZERO, ..Default::default() }).unwrap();
+    let mut house = House { router, now: Instant::ZERO, requests: 0 };
+    for (executor, &bytes) in (0..).map(ExecutorId).zip(memory) {
+        house.tell(Event::ExecutorUp { executor });
+        house.tell(Event::MemoryStated { executor, bytes, on_demand });
+    }
+    for model in 0..models {
+        let spec = VariantSpec {
+            variant: VariantId(model),
+            profile: LatencyProfile::linear(Duration::ZERO, RUN, 1),
+            profiled_elements: 1,
+            slo: Some(Slo { latency: 100 * MS }),
+            queue_max: 100,
+            policy: "deadline".to_owned(),
+            settings: PolicySettings { batch_max: 1, ..PolicySettings::default() },
+            weight: 1.0,
+            executors: Vec::new(),
+            weights: Some(Weights { bytes: 1, load: LOAD }),
+        };
+        house.tell(Event::VariantLoaded { spec: Box::new(spec) });
+    }
+    house
+}
+
+impl House {
+    fn tell(&mut self, event: Event) -> Vec<Action> {
+        self.router.handle(event, self.now);
+        std::iter::from_fn(|| self.router.poll_action()).collect()
+    }
+
+    fn ask(&mut self, model: u32, within: Duration) -> Vec<Action> {
+        self.requests += 1;
+        let (id, arrived) = (RequestId(self.requests), self.now);
+        let deadline = Deadline(self.now + within);
+        let request = Request { id, rows: 1, priority: 1, arrived, deadline };
+        let shape = Shape { id: ShapeId(0), elements: 1 };
+        self.tell(Event::RequestArrived { request, variant: VariantId(model), shape })
+    }
+
+    fn loaded(&mut self, executor: u32, model: u32) -> Vec<Action> {
+        self.now = self.now + LOAD;
+        let (executor, variant) = (ExecutorId(executor), VariantId(model));
+        self.tell(Event::WeightsLoaded { executor, variant })
+    }
+
+    fn finished(&mut self, batch: u64) -> Vec<Action> {
+        self.now = self.now + RUN;
+        self.tell(Event::BatchFinished { batch: BatchId(batch), elapsed: RUN })
+    }
+}
+
+fn load(executor: u32, model: u32) -> Action {
+    Action::Load { executor: ExecutorId(executor), variant: VariantId(model) }
+}
+
+fn evict(executor: u32, model: u32) -> Action {
+    Action::Evict { executor: ExecutorId(executor), variant: VariantId(model) }
+}
+
+fn launch(executor: u32, batch: u64, model: u32) -> Action {
+    let (executor, variant) = (ExecutorId(executor), VariantId(model));
+    Action::Launch { executor, batch: BatchId(batch), variant, rows: 1 }
+}
+
+#[test]
+fn a_model_that_is_nowhere_is_loaded_and_runs_when_it_is_there() {
+    let mut house = house(1, &[1], true);
+    assert_eq!(house.ask(0, 100 * MS), [load(0, 0)]);
+    // A second one waits for the same load.
+    assert_eq!(house.ask(0, 100 * MS), []);
+    assert_eq!(house.loaded(0, 0), [launch(0, 0, 0)]);
+    assert_eq!(house.finished(0), [launch(0, 1, 0)]);
+}
+
+#[test]
+fn nothing_is_loaded_for_whom_a_load_comes_too_late() {
+    let mut house = house(1, &[1], true);
+    let refused = Action::Reply { id: RequestId(1), rejection: Rejection::NoExecutor };
+    assert_eq!(house.ask(0, LOAD + RUN - MS), [refused]);
+    assert_eq!(house.ask(0, LOAD + RUN), [load(0, 0)]);
+}
+
+#[test]
+fn nothing_is_loaded_on_demand_where_that_was_not_asked_for() {
+    let mut house = house(1, &[1], false);
+    let refused = Action::Reply { id: RequestId(1), rejection: Rejection::NoExecutor };
+    assert_eq!(house.ask(0, 100 * MS), [refused]);
+}
+
+#[test]
+fn the_least_lately_used_makes_room_but_never_weights_in_use() {
+    let mut house = house(4, &[2], true);
+    assert_eq!(house.ask(0, 100 * MS), [load(0, 0)]);
+    assert_eq!(house.loaded(0, 0), [launch(0, 0, 0)]);
+    assert_eq!(house.finished(0), []);
+    assert_eq!(house.ask(1, 100 * MS), [load(0, 1)]);
+    assert_eq!(house.loaded(0, 1), [launch(0, 1, 1)]);
+    assert_eq!(house.finished(1), []);
+    // Model 0 is the older one, but in use.
+    assert_eq!(house.ask(0, 100 * MS), [launch(0, 2, 0)]);
+    assert_eq!(house.ask(2, 100 * MS), [evict(0, 1), load(0, 2)]);
+    // Neither what runs nor what is on its way can go.
+    let refused = Action::Reply { id: RequestId(5), rejection: Rejection::NoExecutor };
+    assert_eq!(house.ask(3, 100 * MS), [refused]);
+}
+
+#[test]
+fn a_queue_that_waits_long_gets_one_more_executor() {
+    let mut house = house(1, &[1, 1], true);
+    house.ask(0, 100 * MS);
+    house.ask(0, 100 * MS);
+    house.ask(0, 100 * MS);
+    house.ask(0, 100 * MS);
+    assert_eq!(house.loaded(0, 0), [launch(0, 0, 0)]);
+    house.finished(0);
+    house.finished(1);
+    // The last has waited for more than a quarter of its time.
+    house.now = house.now + MS;
+    assert_eq!(house.ask(0, 100 * MS), [load(1, 0)]);
+    assert_eq!(house.loaded(1, 0), [launch(1, 3, 0)]);
+}
+
+#[test]
+fn who_waits_for_weights_is_told_when_their_executor_is_gone_and_late_weights_are_not_heeded() {
+    let mut house = house(1, &[1], true);
+    house.ask(0, 100 * MS);
+    let refused = Action::Reply { id: RequestId(1), rejection: Rejection::NoExecutor };
+    assert_eq!(house.tell(Event::ExecutorDown { executor: ExecutorId(0) }), [refused]);
+    house.tell(Event::ExecutorUp { executor: ExecutorId(0) });
+    assert_eq!(house.loaded(0, 0), []);
+    let refused = Action::Reply { id: RequestId(2), rejection: Rejection::NoExecutor };
+    assert_eq!(house.ask(0, 100 * MS), [refused]);
+}
+
+/// The placement of models with these rates.
+fn placement(rates: &[f64], memory: &[u64]) -> Placement {
+    let profile = LatencyProfile::linear(Duration::ZERO, RUN, 1);
+    let wanted = |&rate: &f64| Wanted { memory: 1, profile: profile.clone(), rate };
+    let variants = rates.iter().map(wanted).collect();
+    let problem = Problem { variants, memory: memory.to_vec(), moves_max: usize::MAX };
+    PLACEMENTS[0].solve(&problem, &Placement::default(), &mut Fluid)
+}
+
+#[test]
+fn a_placement_is_reached_one_load_at_a_time_and_what_runs_ends_first() {
+    let mut house = house(3, &[2], false);
+    let decided = |rates: &[f64]| Event::PlacementDecided { placement: placement(rates, &[2]) };
+    assert_eq!(house.tell(decided(&[1.0, 1.0, 0.0])), [load(0, 0)]);
+    assert_eq!(house.loaded(0, 0), [load(0, 1)]);
+    assert_eq!(house.ask(0, 100 * MS), [launch(0, 0, 0)]);
+    assert_eq!(house.loaded(0, 1), []);
+    // Model 0 should make room for 2, but runs.
+    assert_eq!(house.tell(decided(&[0.0, 1.0, 1.0])), []);
+    assert_eq!(house.finished(0), [evict(0, 0), load(0, 2)]);
+    // Who asks for what is coming waits.
+    assert_eq!(house.ask(2, 100 * MS), []);
+    assert_eq!(house.loaded(0, 2), [launch(0, 1, 2)]);
+}
