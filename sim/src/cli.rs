@@ -79,6 +79,10 @@ pub(crate) struct Policies {
     /// Admission policies: names with commas, or all; the scenario's if absent
     #[arg(long)]
     admission: Option<String>,
+    /// Placement policies: names with commas, or all; the scenario's if absent. NAME/4 runs models on groups of four
+    /// devices as pipelines, NAME@60s places anew every minute, NAME+demand loads weights for requests without a place
+    #[arg(long)]
+    placement: Option<String>,
     /// Threads; one a core if absent. The results are the same
     #[arg(long)]
     threads: Option<usize>,
@@ -86,7 +90,8 @@ pub(crate) struct Policies {
 
 impl Policies {
     fn choices(&self) -> Result<Vec<Choice>, String> {
-        choices(Some(&self.policies), self.dispatch.as_deref(), self.admission.as_deref())
+        let (dispatch, admission) = (self.dispatch.as_deref(), self.admission.as_deref());
+        choices(Some(&self.policies), dispatch, admission, self.placement.as_deref())
     }
 }
 

@@ -1,9 +1,10 @@
 //! Policies beside each other: every choice of policies in every scenario at every load.
 
+use router::place::PLACEMENTS;
 use router::{ADMISSIONS, DISPATCHES};
 
 use crate::goodput::SimError;
-use crate::{Goodput, Report, Scenario, Search, World, parallel};
+use crate::{Goodput, PlacementSpec, Report, Scenario, Search, World, parallel};
 
 /// One choice on each axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,12 +15,18 @@ pub struct Choice {
     pub dispatch: Option<String>,
     /// The admission policy, if not the scenario's.
     pub admission: Option<String>,
+    /// The placement policy as [`PlacementSpec::named`] reads it, if not the scenario's.
+    pub placement: Option<String>,
 }
 
 impl std::fmt::Display for Choice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.batching)?;
-        let others = [("dispatch", &self.dispatch), ("admission", &self.admission)];
+        let others = [
+            ("dispatch", &self.dispatch),
+            ("admission", &self.admission),
+            ("placement", &self.placement),
+        ];
         for (axis, name) in others {
             if let Some(name) = name {
                 write!(f, " {axis}={name}")?;
@@ -36,6 +43,10 @@ impl Choice {
         let mut scenario = scenario.with_batching(&self.batching);
         scenario.router.dispatch = self.dispatch.clone().or(scenario.router.dispatch);
         scenario.router.admission = self.admission.clone().or(scenario.router.admission);
+        if let Some(name) = &self.placement {
+            let spec = scenario.placement.unwrap_or_default();
+            scenario.placement = Some(spec.named(name).expect("names were read when asked for"));
+        }
         scenario
     }
 }
@@ -49,21 +60,39 @@ pub fn choices(
     batching: Option<&str>,
     dispatch: Option<&str>,
     admission: Option<&str>,
+    placement: Option<&str>,
 ) -> Result<Vec<Choice>, String> {
     let batching_names = batcher::ALL.map(|entry| entry.name);
     let batching = named("batching", Some(batching.unwrap_or("all")), &batching_names)?;
     let dispatch = named("dispatch", dispatch, &DISPATCHES.map(|entry| entry.name))?;
     let admission = named("admission", admission, &ADMISSIONS.map(|entry| entry.name))?;
+    let placement = placements(placement)?;
     let mut all = Vec::new();
-    for batching in batching.iter().flatten() {
+    for batching in batching.into_iter().flatten() {
         for dispatch in &dispatch {
             for admission in &admission {
-                let (dispatch, admission) = (dispatch.clone(), admission.clone());
-                all.push(Choice { batching: batching.clone(), dispatch, admission });
+                all.extend(placement.iter().map(|placement| Choice {
+                    batching: batching.clone(),
+                    dispatch: dispatch.clone(),
+                    admission: admission.clone(),
+                    placement: placement.clone(),
+                }));
             }
         }
     }
     Ok(all)
+}
+
+/// Placements by name, each perhaps with the devices of a group and the time between placements.
+fn placements(asked: Option<&str>) -> Result<Vec<Option<String>>, String> {
+    let names = PLACEMENTS.map(|entry| entry.name);
+    let Some(asked) = asked.filter(|asked| *asked != "all") else {
+        return named("placement", asked, &names);
+    };
+    let read = |name: &str| {
+        PlacementSpec::default().named(name.trim()).map(|_| Some(name.trim().to_owned()))
+    };
+    asked.split(',').map(read).collect()
 }
 
 fn named(axis: &str, asked: Option<&str>, known: &[&str]) -> Result<Vec<Option<String>>, String> {
@@ -162,11 +191,11 @@ mod tests {
 
     #[test]
     fn choices_are_all_combinations_and_unknown_names_are_refused() {
-        let all = choices(None, None, Some("all")).unwrap();
+        let all = choices(None, None, Some("all"), None).unwrap();
         assert_eq!(all.len(), batcher::ALL.len() * ADMISSIONS.len());
-        let first = choices(Some(batcher::ALL[0].name), None, None).unwrap();
+        let first = choices(Some(batcher::ALL[0].name), None, None, None).unwrap();
         assert_eq!(first[0].to_string(), batcher::ALL[0].name);
-        let error = choices(None, Some("nearest"), None).unwrap_err();
+        let error = choices(None, Some("nearest"), None, None).unwrap_err();
         assert!(error.starts_with("unknown dispatch policy \"nearest\"; known are: all, "));
     }
 
@@ -174,7 +203,7 @@ mod tests {
     fn results_do_not_depend_on_the_number_of_threads() {
         let scenarios: Vec<(String, Scenario)> =
             (0..2).map(|seed| (seed.to_string(), random_scenario(seed))).collect();
-        let choices = choices(None, None, None).unwrap();
+        let choices = choices(None, None, None, None).unwrap();
         let run = |threads| compare(&scenarios, &choices, &[0.5, 1.0], Some(threads)).unwrap();
         let (one, three) = (run(1), run(3));
         assert_eq!(one.len(), 2 * 2 * choices.len());

@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn the_page_is_whole_and_needs_nothing_from_elsewhere() {
         let scenarios = [("a <b>".to_owned(), random_scenario(1))];
-        let choices = choices(None, None, None).unwrap();
+        let choices = choices(None, None, None, None).unwrap();
         let cells = compare(&scenarios, &choices, &[0.5, 1.0], Some(1)).unwrap();
         let goodput = Goodput { load: 1.5, rate: 77.7, ..Goodput::NONE };
         let goodputs = vec![goodput; choices.len()];

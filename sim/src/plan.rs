@@ -10,7 +10,7 @@ pub const EXECUTORS_MAX: u32 = 1 << 14;
 /// The fewest executors for one choice of policies.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// How many; `None` where [`EXECUTORS_MAX`] are too few.
+    /// How many, or where groups run pipelines how many devices; `None` where [`EXECUTORS_MAX`] are too few.
     pub executors: Option<u32>,
     /// What happened with them.
     pub report: Report,
@@ -26,11 +26,12 @@ pub struct Plan {
 /// Where the scenario makes no sense.
 pub fn fewest(scenario: &Scenario, attainment: f64) -> Result<Plan, SimError> {
     let mut runs = 0;
+    let group = scenario.placement.as_ref().map_or(1, |placement| placement.group.max(1));
     let mut run = |count: u32| -> Result<Report, SimError> {
         runs += 1;
         let mut scenario = scenario.clone();
         scenario.executors.truncate(1);
-        scenario.executors[0].count = count;
+        scenario.executors[0].count = count * group;
         let seed = scenario.seed;
         let world = World::new(&scenario)?.unchecked();
         let ran = world.run().map_err(|violation| SimError::Violation { seed, violation });
@@ -39,7 +40,7 @@ pub fn fewest(scenario: &Scenario, attainment: f64) -> Result<Plan, SimError> {
     let mut high = 1;
     let mut report = run(high)?;
     while report.attainment() < attainment {
-        if high == EXECUTORS_MAX {
+        if high * group >= EXECUTORS_MAX {
             return Ok(Plan { executors: None, report, runs });
         }
         high *= 2;
@@ -55,7 +56,7 @@ pub fn fewest(scenario: &Scenario, attainment: f64) -> Result<Plan, SimError> {
             (high, report) = (middle, found);
         }
     }
-    Ok(Plan { executors: Some(high), report, runs })
+    Ok(Plan { executors: Some(high * group), report, runs })
 }
 
 /// The plan of every choice, in order.

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::{ModelSpec, ProfileSpec, Scenario, ScenarioError};
+use super::{CopyIn, ModelSpec, ProfileSpec, Scenario, ScenarioError};
 
 impl Scenario {
     /// The same world with groups in place of devices, where the placement wants groups.
@@ -18,6 +18,10 @@ impl Scenario {
             for executor in &mut scenario.executors {
                 executor.count /= group;
                 executor.memory_mb = executor.memory_mb.map(|memory| memory * f64::from(group));
+                // Each device loads its own stage.
+                executor.copy = executor
+                    .copy
+                    .map(|copy| CopyIn { mb_per_s: copy.mb_per_s * f64::from(group), ..copy });
             }
         }
         for model in &mut scenario.models {

@@ -31,12 +31,20 @@ pub struct PlacementSpec {
 }
 
 impl PlacementSpec {
-    /// From `NAME`, `NAME/GROUP`, `NAME@EVERY` or `NAME/GROUP@EVERY`; what is not named stays as it is.
+    /// From a `NAME` of a policy, a `/GROUP` of devices, a time `@EVERY` so often, and `+demand` in any combination and in
+    /// that order; what cannot be named so stays as it is. What is loaded on demand takes its time.
     ///
     /// # Errors
     /// What cannot be read, or a name that no policy has.
     pub fn named(&self, text: &str) -> Result<Self, String> {
-        let mut spec = Self { every: None, group: 1, ..self.clone() };
+        let mut spec = Self { every: None, group: 1, on_demand: false, ..self.clone() };
+        let text = match text.strip_suffix("+demand") {
+            Some(text) => {
+                (spec.on_demand, spec.free) = (true, false);
+                text
+            }
+            None => text,
+        };
         let (name, every) = text.split_once('@').map_or((text, None), |(a, b)| (a, Some(b)));
         let (name, group) = name.split_once('/').map_or((name, None), |(a, b)| (a, Some(b)));
         spec.policy = Some(name.to_owned());
