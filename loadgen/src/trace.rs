@@ -5,7 +5,7 @@ mod read;
 use std::path::Path;
 
 use rand::{RngExt, SeedableRng};
-use rand_distr::{Distribution, Poisson};
+use rand_distr::{Distribution, Gamma, Poisson};
 use rand_pcg::Pcg64Mcg;
 
 use crate::Error;
@@ -42,15 +42,68 @@ pub enum Recorded {
     },
 }
 
-/// How arrivals lie within a span of which only their number is known.
+/// How arrivals lie within a span of which only their number is known: `"poisson"`, `"even"`, or `"gamma:CV"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String")]
 pub enum Within {
     /// At random: a Poisson process of the span's rate.
     #[default]
     Poisson,
     /// At equal gaps.
     Even,
+    /// In clumps: gamma gaps with that coefficient of variation, brought to the span's length.
+    Gamma {
+        /// Standard deviation over mean.
+        cv: u32,
+    },
+}
+
+impl TryFrom<String> for Within {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let cv = text.strip_prefix("gamma:").and_then(|cv| cv.parse().ok()).filter(|cv| *cv > 0);
+        match (text.as_str(), cv) {
+            ("poisson", _) => Ok(Self::Poisson),
+            ("even", _) => Ok(Self::Even),
+            (_, Some(cv)) => Ok(Self::Gamma { cv }),
+            (_, None) => Err(format!(
+                "unknown arrivals within a span {text:?}: allowed are \"poisson\", \"even\", \"gamma:CV\""
+            )),
+        }
+    }
+}
+
+impl Within {
+    /// So many instants of a span of that length.
+    fn spread(self, count: u64, every_ns: u64, rng: &mut Pcg64Mcg) -> Vec<u64> {
+        match self {
+            Self::Poisson => (0..count).map(|_| rng.random_range(0..every_ns)).collect(),
+            Self::Even => (0..count).map(|position| every_ns * position / count).collect(),
+            Self::Gamma { cv } => {
+                let shape = f64::from(cv).powi(-2);
+                let gaps = Gamma::new(shape, 1.0 / shape).expect("the shape is positive");
+                let mut at = 0.0;
+                let sums = (0..=count).map(|_| {
+                    at += gaps.sample(rng);
+                    at
+                });
+                let sums: Vec<f64> = sums.collect();
+                // Turned at random: else all functions would begin their clumps together.
+                let turn = rng.random_range(0..every_ns);
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a share of the span"
+                )]
+                let place = |sum: &f64| {
+                    let share = sum / at.max(f64::MIN_POSITIVE);
+                    ((share * every_ns as f64) as u64 + turn) % every_ns
+                };
+                sums.iter().take(sums.len() - 1).map(place).collect()
+            }
+        }
+    }
 }
 
 /// How a trace is played.
@@ -164,13 +217,10 @@ impl Recorded {
                         break;
                     }
                     let drawn = replay.copies_of(count, &mut rng);
-                    offsets.extend((0..drawn).filter_map(|position| {
-                        let at = match replay.within {
-                            Within::Poisson => rng.random_range(0..*every_ns),
-                            Within::Even => every_ns * position / drawn,
-                        };
-                        (start + at >= replay.from_ns).then(|| replay.played(start + at))
-                    }));
+                    let spread = replay.within.spread(drawn, *every_ns, &mut rng);
+                    let spread = spread.into_iter().map(|at| start + at);
+                    let later = spread.filter(|&at| at >= replay.from_ns);
+                    offsets.extend(later.map(|at| replay.played(at)));
                 }
             }
         }
@@ -231,6 +281,21 @@ mod tests {
         assert_ne!(offsets, recorded.offsets(&Replay::PLAIN, 4));
         let even = Replay { within: Within::Even, ..Replay::PLAIN };
         assert_eq!(counts(&[3]).offsets(&even, 1), [0, 20_000_000_000, 40_000_000_000]);
+    }
+
+    #[test]
+    fn gamma_gaps_within_a_span_keep_its_count_and_come_in_clumps() {
+        let recorded = counts(&[2000, 1000]);
+        let close = |within| {
+            let offsets = recorded.offsets(&Replay { within, ..Replay::PLAIN }, 3);
+            assert_eq!(offsets.len(), 3000);
+            assert_eq!(offsets.partition_point(|at| *at < 60_000_000_000), 2000);
+            offsets.windows(2).filter(|pair| pair[1] - pair[0] < 1_000_000).count()
+        };
+        // Of Poisson gaps of 30 and 60 ms 1 in 40 is below 1 ms.
+        assert!(close(Within::Poisson) < 120 && close(Within::Gamma { cv: 4 }) > 1500);
+        assert_eq!("gamma:4".to_owned().try_into(), Ok(Within::Gamma { cv: 4 }));
+        assert!(Within::try_from("gamma:0".to_owned()).is_err());
     }
 
     #[test]

@@ -13,12 +13,20 @@ pub(super) const ENTRY: PlacementEntry = PlacementEntry {
 };
 
 fn solve(problem: &Problem, _: &mut dyn Oracle) -> Placement {
-    let mut placement = Placement::empty(problem.memory.len());
-    let mut replicas = vec![0_u32; problem.variants.len()];
+    replicate(problem, Placement::empty(problem.memory.len()))
+}
+
+/// Fills the memory that a placement leaves.
+pub(super) fn replicate(problem: &Problem, mut placement: Placement) -> Placement {
+    let mut replicas: Vec<u32> = vec![0; problem.variants.len()];
+    for executor in 0..placement.executors() {
+        placement.variants(executor).for_each(|variant| replicas[variant] += 1);
+    }
     let mut open: Vec<usize> = (0..problem.variants.len())
         .filter(|&variant| problem.variants[variant].rate > 0.0)
         .collect();
-    let mut free = problem.memory.clone();
+    let mut free: Vec<u64> =
+        (0..problem.memory.len()).map(|executor| placement.free(problem, executor)).collect();
     let mut turn = 0;
     loop {
         let stands = |&variant: &usize| {
