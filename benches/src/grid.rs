@@ -172,6 +172,7 @@ impl Grid {
             ..ModelSpec::new("model", ProfileSpec::Csv { csv }, 1.0)
         };
         Scenario {
+            placement: None,
             seed,
             duration: Duration::from_secs(1),
             warmup: Duration::ZERO,
