@@ -51,6 +51,9 @@ impl Outcomes {
             | Event::ExecutorUp { .. }
             | Event::ExecutorDown { .. }
             | Event::PoliciesChanged { .. }
+            | Event::MemoryStated { .. }
+            | Event::WeightsLoaded { .. }
+            | Event::PlacementDecided { .. }
             | Event::Draining => {}
         }
     }
@@ -68,7 +71,7 @@ impl Outcomes {
                     self.models.entry(variant).or_default().refused += 1;
                 }
             }
-            Action::Unload { .. } => {}
+            Action::Load { .. } | Action::Evict { .. } | Action::Unload { .. } => {}
         }
     }
 

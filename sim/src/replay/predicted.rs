@@ -109,6 +109,8 @@ impl<'a> Predicted<'a> {
                 Action::Withdraw { executor, batch } => {
                     self.held[executor.index()].retain(|(held, _)| *held != batch);
                 }
+                // A server's models are in place; no executor stated its memory.
+                Action::Load { .. } | Action::Evict { .. } => {}
                 Action::Reply { .. } | Action::Unload { .. } => {}
             }
         }

@@ -120,7 +120,12 @@ impl Recorded {
                 self.launched.insert(*batch, (at, *executor, *variant, *rows));
             }
             Line::Action(Action::Withdraw { batch, .. }) => drop(self.launched.remove(batch)),
-            Line::Action(Action::Reply { .. } | Action::Unload { .. }) => {}
+            Line::Action(
+                Action::Reply { .. }
+                | Action::Load { .. }
+                | Action::Evict { .. }
+                | Action::Unload { .. },
+            ) => {}
             Line::Event(_, event) => self.happened(at, event),
         }
     }
@@ -139,6 +144,9 @@ impl Recorded {
             | Event::ExecutorUp { .. }
             | Event::ExecutorDown { .. }
             | Event::PoliciesChanged { .. }
+            | Event::MemoryStated { .. }
+            | Event::WeightsLoaded { .. }
+            | Event::PlacementDecided { .. }
             | Event::Draining => self.happened.push((at, event.clone())),
         }
     }
@@ -235,6 +243,7 @@ mod tests {
             settings: PolicySettings::default(),
             weight: 1.0,
             executors: vec![executor],
+            weights: None,
         };
         recorder.feed(Instant::ZERO, Event::VariantLoaded { spec: Box::new(spec) });
         for id in 0..200 {
