@@ -172,12 +172,12 @@ impl Grid {
             ..ModelSpec::new("model", ProfileSpec::Csv { csv }, 1.0)
         };
         Scenario {
+            placement: None,
             seed,
             duration: Duration::from_secs(1),
             warmup: Duration::ZERO,
             load: 1.0,
             router: RouterChoice::default(),
-            placement: None,
             executors: vec![ExecutorSpec { count: spot.devices, ..ExecutorSpec::default() }],
             models: vec![model],
         }

@@ -31,21 +31,24 @@ fn house(models: u32, memory: &[u64], on_demand: bool) -> House {
         house.tell(Event::MemoryStated { executor, bytes, on_demand });
     }
     for model in 0..models {
-        let spec = VariantSpec {
-            variant: VariantId(model),
-            profile: LatencyProfile::linear(Duration::ZERO, RUN, 1),
-            profiled_elements: 1,
-            slo: Some(Slo { latency: 100 * MS }),
-            queue_max: 100,
-            policy: "deadline".to_owned(),
-            settings: PolicySettings { batch_max: 1, ..PolicySettings::default() },
-            weight: 1.0,
-            executors: Vec::new(),
-            weights: Some(Weights { bytes: 1, load: LOAD }),
-        };
-        house.tell(Event::VariantLoaded { spec: Box::new(spec) });
+        house.tell(Event::VariantLoaded { spec: Box::new(spec(model)) });
     }
     house
+}
+
+fn spec(model: u32) -> VariantSpec {
+    VariantSpec {
+        variant: VariantId(model),
+        profile: LatencyProfile::linear(Duration::ZERO, RUN, 1),
+        profiled_elements: 1,
+        slo: Some(Slo { latency: 100 * MS }),
+        queue_max: 100,
+        policy: "deadline".to_owned(),
+        settings: PolicySettings { batch_max: 1, ..PolicySettings::default() },
+        weight: 1.0,
+        executors: Vec::new(),
+        weights: Some(Weights { bytes: 1, load: LOAD }),
+    }
 }
 
 impl House {
@@ -181,4 +184,30 @@ fn a_placement_is_reached_one_load_at_a_time_and_what_runs_ends_first() {
     // Who asks for what is coming waits.
     assert_eq!(house.ask(2, 100 * MS), []);
     assert_eq!(house.loaded(0, 2), [launch(0, 1, 2)]);
+}
+
+#[test]
+fn who_waits_for_weights_that_a_placement_takes_away_for_good_is_told() {
+    let mut house = house(2, &[1], false);
+    let decided = |rates: &[f64]| Event::PlacementDecided { placement: placement(rates, &[1]) };
+    house.tell(decided(&[1.0, 0.0]));
+    house.loaded(0, 0);
+    assert_eq!(house.ask(0, Duration::from_secs(9)), [launch(0, 0, 0)]);
+    house.ask(0, Duration::from_secs(9));
+    assert_eq!(house.tell(decided(&[0.0, 1.0])), []);
+    let refused = Action::Reply { id: RequestId(2), rejection: Rejection::NoExecutor };
+    assert_eq!(house.finished(0), [evict(0, 0), load(0, 1), refused]);
+    assert_eq!(house.loaded(0, 1), []);
+}
+
+#[test]
+fn whoever_asks_for_what_is_nowhere_and_will_not_come_is_told_under_any_admission() {
+    for entry in router::ADMISSIONS {
+        let settings = RouterSettings { admission: entry.name.to_owned(), ..Default::default() };
+        let router = Router::new(settings).unwrap();
+        let mut house = House { router, now: Instant::ZERO, requests: 0 };
+        house.tell(Event::VariantLoaded { spec: Box::new(spec(0)) });
+        let refused = Action::Reply { id: RequestId(1), rejection: Rejection::NoExecutor };
+        assert_eq!(house.ask(0, Duration::from_secs(9)), [refused], "{}", entry.name);
+    }
 }

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
+use router::place::PLACEMENTS;
 use router::{ADMISSIONS, DISPATCHES};
 
 use crate::scenario::RouterChoice;
-use crate::{ExecutorSpec, ModelSpec, ProfileSpec, Scenario};
+use crate::{CopyIn, ExecutorSpec, ModelSpec, PlacementSpec, ProfileSpec, Scenario};
 
 /// The scenario of that seed: up to four executors that stall, fail and break down, up to five models with and without
-/// deadlines, under any policies, from idle to several times overloaded, with clients that leave.
+/// deadlines, some with memory for a part of them, under any policies, from idle to several times overloaded, with clients that leave.
 #[must_use]
 pub fn random_scenario(seed: u64) -> Scenario {
     let mut rng = Pcg64Mcg::seed_from_u64(seed ^ 0x5eed);
@@ -24,7 +25,7 @@ pub fn random_scenario(seed: u64) -> Scenario {
     let batching =
         rng.random_bool(0.5).then(|| any(&batcher::ALL.map(|entry| entry.name), &mut rng));
     let router = RouterChoice { admission, batching, lead, dispatch };
-    Scenario {
+    let mut scenario = Scenario {
         seed,
         duration,
         warmup: Duration::ZERO,
@@ -33,6 +34,38 @@ pub fn random_scenario(seed: u64) -> Scenario {
         placement: None,
         executors,
         models,
+    };
+    let mut rng = Pcg64Mcg::seed_from_u64(seed ^ 0x9_1ace);
+    if rng.random_bool(0.3) {
+        give_memory(&mut scenario, &mut rng);
+    }
+    scenario
+}
+
+/// Memory that is too small for all, and weights that come and go.
+fn give_memory(scenario: &mut Scenario, rng: &mut Pcg64Mcg) {
+    let policy = rng.random_bool(0.8).then(|| any(&PLACEMENTS.map(|entry| entry.name), rng));
+    let every = policy.as_ref().filter(|_| rng.random_bool(0.5));
+    let every = every.map(|_| Duration::from_millis(rng.random_range(20..400)));
+    scenario.placement = Some(PlacementSpec {
+        every,
+        foresight: rng.random_bool(0.5),
+        free: rng.random_bool(0.2),
+        moves_max: rng.random_bool(0.3).then(|| rng.random_range(0..3)),
+        on_demand: policy.is_none() || rng.random_bool(0.5),
+        policy,
+        ..PlacementSpec::default()
+    });
+    for executor in &mut scenario.executors {
+        executor.memory_mb = Some(rng.random_range(5.0..60.0));
+        let base = Duration::from_micros(rng.random_range(0..3000));
+        let copy = CopyIn { mb_per_s: rng.random_range(500.0..20_000.0), base };
+        executor.copy = rng.random_bool(0.8).then_some(copy);
+    }
+    for model in &mut scenario.models {
+        model.weights_mb = rng.random_range(1.0..30.0);
+        model.input_mb = if rng.random_bool(0.3) { rng.random_range(0.0..2.0) } else { 0.0 };
+        model.executors = None;
     }
 }
 

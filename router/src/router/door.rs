@@ -51,7 +51,7 @@ impl Router {
         if !self.store.is_empty() {
             self.fetch(request, id, lane, now);
         }
-        if self.cluster.count(id) == 0 {
+        if self.cluster.count(id) == 0 && !self.expected(id) {
             return Err(Rejection::NoExecutor);
         }
         self.admit(request, lane, now)?;

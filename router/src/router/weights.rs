@@ -143,12 +143,15 @@ impl Router {
             target.on(executor).find(|&id| !shelf.has(id) && self.loadable(id))
         };
         let loads = |id| self.cluster.arriving(id).any(|other| other == executor);
-        if let Some(id) = missing().filter(|_| !target.on(executor).any(loads))
-            && self.clear_for(executor, id, &target)
-        {
+        let next = missing().filter(|_| !target.on(executor).any(loads));
+        let cleared = next.filter(|&id| self.clear_for(executor, id, &target));
+        if let Some(id) = cleared {
             self.load(executor, id, now);
         }
         self.store.target = Some(target);
+        if cleared.is_some() {
+            self.refuse_stranded();
+        }
     }
 
     fn loadable(&self, id: VariantId) -> bool {

@@ -109,10 +109,9 @@ impl<'a> Predicted<'a> {
                 Action::Withdraw { executor, batch } => {
                     self.held[executor.index()].retain(|(held, _)| *held != batch);
                 }
-                Action::Reply { .. }
-                | Action::Load { .. }
-                | Action::Evict { .. }
-                | Action::Unload { .. } => {}
+                // A server's models are in place; no executor stated its memory.
+                Action::Load { .. } | Action::Evict { .. } => {}
+                Action::Reply { .. } | Action::Unload { .. } => {}
             }
         }
     }

@@ -120,7 +120,6 @@ impl Recorded {
                 self.launched.insert(*batch, (at, *executor, *variant, *rows));
             }
             Line::Action(Action::Withdraw { batch, .. }) => drop(self.launched.remove(batch)),
-            // The server loads weights without asking the router.
             Line::Action(
                 Action::Reply { .. }
                 | Action::Load { .. }
@@ -243,8 +242,8 @@ mod tests {
             policy: batcher::ALL[0].name.to_owned(),
             settings: PolicySettings::default(),
             weight: 1.0,
-            weights: None,
             executors: vec![executor],
+            weights: None,
         };
         recorder.feed(Instant::ZERO, Event::VariantLoaded { spec: Box::new(spec) });
         for id in 0..200 {
