@@ -153,8 +153,8 @@ impl Queue {
     /// How many rows answered clients are still expected to ask for again, when a batch could start at `start`, and until
     /// when; `None` where no closed loop is seen.
     #[must_use]
-    pub fn awaited(&self, now: Instant, start: Instant) -> Option<(f64, Instant)> {
-        self.returns.awaited(now, start)
+    pub fn returning(&self, now: Instant, start: Instant) -> Option<(f64, Instant)> {
+        self.returns.returning(now, start)
     }
 
     /// What is known of the arrivals here.

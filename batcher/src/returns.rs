@@ -84,7 +84,7 @@ impl Returns {
 
     /// How many rows are still to come back after the last end, or after the one at `start` if that is yet to come, and
     /// until when; `None` if this is no closed loop, or that time has passed.
-    pub(crate) fn awaited(&self, now: Instant, start: Instant) -> Option<(f64, Instant)> {
+    pub(crate) fn returning(&self, now: Instant, start: Instant) -> Option<(f64, Instant)> {
         let Habit { share, within } = self.habit?;
         let back = f64::from(share) * f64::from(self.last_rows);
         if start > now {
@@ -131,20 +131,20 @@ mod tests {
     fn clients_that_ask_again_are_awaited_until_most_are_back() {
         let (mut returns, now) = rounds(|_| vec![300, 350, 400, 900]);
         // The last one comes too late to wait for: beyond 524 us.
-        let (rows, until) = returns.awaited(now, now).unwrap();
+        let (rows, until) = returns.returning(now, now).unwrap();
         assert!((3.9..4.1).contains(&rows), "{rows}");
         assert_eq!(until.since(now), US * 1048 + Duration::from_nanos(576));
         returns.note(3, now + US * 350);
-        let (rows, _) = returns.awaited(now + US * 350, now + US * 350).unwrap();
+        let (rows, _) = returns.returning(now + US * 350, now + US * 350).unwrap();
         assert!((0.9..1.1).contains(&rows), "{rows}");
-        assert!(returns.awaited(until, until).is_none());
+        assert!(returns.returning(until, until).is_none());
     }
 
     #[test]
     fn the_end_of_a_batch_that_still_runs_counts_from_its_start_on() {
         let (returns, now) = rounds(|_| vec![100; 8]);
         let end = now + US * 200;
-        let (rows, until) = returns.awaited(now, end).unwrap();
+        let (rows, until) = returns.returning(now, end).unwrap();
         assert!(rows > 7.9 && until > end, "{rows} {until:?}");
     }
 
@@ -152,10 +152,10 @@ mod tests {
     fn an_open_loop_is_not_awaited() {
         let even = rounds(|_| (0..10).map(|row| row * 1000).collect());
         let (returns, now) = even;
-        assert!(returns.awaited(now, now).is_none());
+        assert!(returns.returning(now, now).is_none());
         // Bursts of ten, anywhere between two ends.
         let (returns, now) = rounds(|round| vec![(round * 7919) % 9000; 10]);
-        assert!(returns.awaited(now, now).is_none());
+        assert!(returns.returning(now, now).is_none());
     }
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
             returns.note(1, Instant::ZERO + US * 10_000 * round);
         }
         assert!(
-            returns.awaited(Instant::ZERO + US * 50_001, Instant::ZERO + US * 50_001).is_none()
+            returns.returning(Instant::ZERO + US * 50_001, Instant::ZERO + US * 50_001).is_none()
         );
     }
 }

@@ -496,6 +496,3 @@ impl Drop for Account<'_> {
         }
     }
 }
-
-/// How long a client should wait before it tries again, where nothing better is known.
-pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);

@@ -98,8 +98,8 @@ fn efficient(profile: &LatencyProfile, rows: u32) -> u32 {
 /// Until when to wait for clients that ask again as soon as they are answered, where the executor answers more rows a
 /// second by it: in a closed loop whoever is not in this batch waits for the whole of it and the next is small too.
 fn all_back(view: &View<'_>, run: &Prefix, rows_max: u32) -> Option<Instant> {
-    let (awaited, until) = view.queue.awaited(view.now, view.start)?;
-    let rows = (f64::from(run.rows) + awaited).min(f64::from(rows_max));
+    let (back, until) = view.queue.returning(view.now, view.start)?;
+    let rows = (f64::from(run.rows) + back).min(f64::from(rows_max));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most rows_max")]
     let time = view.profile.time(rows as u32) + until.since(view.start);
     if rows / nanos(time) > RETURNS_GAIN * pace(run, view.profile) {

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use router::Rejection;
 
-use super::RETRY_AFTER;
 use crate::status::Refusal;
+
+/// How long a client should wait before it tries again, where nothing better is known.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// Says why the scheduler refused a request, and when to come again.
 pub(super) fn explain(rejection: Rejection, deadline: Option<Duration>, id: &str) -> Refusal {
