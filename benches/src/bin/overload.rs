@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use benches::{
-    Bar, Curve, Error, Launch, Table, Traffic, distrust, late_while_client_ran, pin, plot, verdict,
+    Bar, Curve, Error, Launch, Served, Table, Traffic, distrust, late_while_client_ran, pin, plot,
+    verdict,
 };
 use clap::Parser;
-use loadgen::client::Load;
+use loadgen::client::{Load, Target};
 use loadgen::{Arrivals, Mix, Report, parse_duration};
 use models::Slo;
 
@@ -35,13 +36,17 @@ struct Cli {
     /// Requests under way while the capacity is measured.
     #[arg(long, default_value_t = 64)]
     in_flight: usize,
+    /// Batching policies to compare, load by load, with a server for each; the first is held against the bars. The
+    /// server's own if none.
+    #[arg(long, value_delimiter = ',')]
+    policies: Vec<String>,
     /// Sends over HTTP rather than gRPC.
     #[arg(long)]
     http: bool,
     /// Seeds the send times and the inputs.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Writes overload.csv and overload.svg into this folder.
+    /// Writes overload.csv and overload.svg into this folder, with the policy in their names where several are compared.
     #[arg(long)]
     plots: Option<PathBuf>,
 }
@@ -75,12 +80,71 @@ impl Point {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the table is this program's output")]
+/// The points of one policy.
+struct Line {
+    policy: String,
+    points: Vec<Point>,
+}
+
+/// What is the same for all policies.
+struct Scale {
+    capacity: f64,
+    deadline: Duration,
+}
+
+#[expect(clippy::print_stdout, reason = "the tables are this program's output")]
 fn measure(cli: &Cli) -> Result<bool, Error> {
     println!("command: {}", std::env::args().collect::<Vec<_>>().join(" "));
-    let served = cli.launch.start(&[&cli.model])?;
+    // All are started before this process, whose children they are, is pinned.
+    let servers: Vec<(String, Served)> = servers(cli)?;
     pin(cli.launch.client())?;
-    let target = if cli.http { served.http() } else { served.grpc() };
+    let scale = scale(cli, &target(cli, &servers[0].1))?;
+    let mut lines: Vec<Line> =
+        servers.iter().map(|(name, _)| Line { policy: name.clone(), points: Vec::new() }).collect();
+    for load in &cli.load {
+        for ((_, served), line) in servers.iter().zip(&mut lines) {
+            line.points.push(point(cli, &target(cli, served), *load, &scale)?);
+        }
+    }
+    for line in &lines {
+        println!("\n{}{}", line.policy, if line.policy.is_empty() { "" } else { "\n" });
+        print!("{}", table(&line.points, scale.capacity));
+    }
+    if lines.len() > 1 {
+        print!("\ngoodput of capacity\n{}", side_by_side(&lines, scale.capacity));
+    }
+    if let Some(folder) = &cli.plots {
+        lines.iter().try_for_each(|line| write(folder, line, scale.capacity))?;
+    }
+    let doubt = distrust(lines.iter().flat_map(|line| &line.points).map(|point| &point.report));
+    if let Some(doubt) = &doubt {
+        println!("{doubt}");
+    }
+    let bars = bars(&lines[0].points);
+    for (line, _) in &bars {
+        println!("{line}");
+    }
+    Ok(doubt.is_none() && bars.iter().all(|(_, reached)| *reached))
+}
+
+fn servers(cli: &Cli) -> Result<Vec<(String, Served)>, Error> {
+    if cli.policies.is_empty() {
+        return Ok(vec![(String::new(), cli.launch.start(&[&cli.model])?)]);
+    }
+    let start = |policy: &String| {
+        let mut launch = cli.launch.clone();
+        launch.serve.extend(["--policy".to_owned(), policy.clone()]);
+        Ok((policy.clone(), launch.start(&[&cli.model])?))
+    };
+    cli.policies.iter().map(start).collect()
+}
+
+fn target(cli: &Cli, served: &Served) -> Target {
+    if cli.http { served.http() } else { served.grpc() }
+}
+
+#[expect(clippy::print_stdout, reason = "says what the loads are multiples of")]
+fn scale(cli: &Cli, target: &Target) -> Result<Scale, Error> {
     let free = Traffic::to(target.clone(), Mix::single(&cli.model, None), cli.seed);
     free.play(Load::Closed(1), cli.each / 10)?;
     let alone = free.play(Load::Closed(1), cli.each / 4)?.latency.p50_ms;
@@ -93,29 +157,28 @@ fn measure(cli: &Cli) -> Result<bool, Error> {
         cli.in_flight,
         deadline.as_secs_f64() * 1e3
     );
-    let urgent =
-        Traffic::to(target, Mix::single(&cli.model, Some(Slo { latency: deadline })), cli.seed);
-    let mut points = Vec::new();
-    for load in &cli.load {
-        let due = Load::open(cli.arrivals, load * capacity, cli.each, cli.seed)?;
-        let records = urgent.records(due, cli.each)?;
-        let report = Report::of(&records, &[&cli.model], cli.each);
-        let late_undisturbed = late_while_client_ran(&records);
-        points.push(Point { load: *load, report, late_undisturbed });
+    Ok(Scale { capacity, deadline })
+}
+
+fn point(cli: &Cli, target: &Target, load: f64, scale: &Scale) -> Result<Point, Error> {
+    let mix = Mix::single(&cli.model, Some(Slo { latency: scale.deadline }));
+    let urgent = Traffic::to(target.clone(), mix, cli.seed);
+    let due = Load::open(cli.arrivals, load * scale.capacity, cli.each, cli.seed)?;
+    let records = urgent.records(due, cli.each)?;
+    let report = Report::of(&records, &[&cli.model], cli.each);
+    let late_undisturbed = late_while_client_ran(&records);
+    Ok(Point { load, report, late_undisturbed })
+}
+
+fn side_by_side(lines: &[Line], capacity: f64) -> Table {
+    let names = lines.iter().map(|line| line.policy.as_str());
+    let mut table = Table::new(&["load"].into_iter().chain(names).collect::<Vec<_>>());
+    for (index, first) in lines[0].points.iter().enumerate() {
+        let share = |line: &Line| format!("{:.3}", line.points[index].report.goodput / capacity);
+        let shares = lines.iter().map(share);
+        table.push([format!("{:.1}x", first.load)].into_iter().chain(shares).collect());
     }
-    println!("\n{}", table(&points, capacity));
-    if let Some(folder) = &cli.plots {
-        write(folder, &points, capacity)?;
-    }
-    let doubt = distrust(points.iter().map(|point| &point.report));
-    if let Some(doubt) = &doubt {
-        println!("{doubt}");
-    }
-    let bars = bars(&points);
-    for (line, _) in &bars {
-        println!("{line}");
-    }
-    Ok(doubt.is_none() && bars.iter().all(|(_, reached)| *reached))
+    table
 }
 
 fn best(points: &[Point]) -> f64 {
@@ -178,7 +241,8 @@ fn bars(points: &[Point]) -> Vec<(String, bool)> {
     bars
 }
 
-fn write(folder: &std::path::Path, points: &[Point], capacity: f64) -> Result<(), Error> {
+fn write(folder: &std::path::Path, line: &Line, capacity: f64) -> Result<(), Error> {
+    let Line { policy, points } = line;
     let mut csv =
         "load,offered_per_s,goodput_per_s,late_share,refused,latency_p99_ms,refusal_p99_ms\n"
             .to_owned();
@@ -193,19 +257,20 @@ fn write(folder: &std::path::Path, points: &[Point], capacity: f64) -> Result<()
             report.refusal_latency.p99_ms
         );
     }
-    let line = |name: &str, y: fn(&Point, f64) -> f64| Curve {
+    let curve = |name: &str, y: fn(&Point, f64) -> f64| Curve {
         name: name.to_owned(),
         points: points.iter().map(|point| (point.load, y(point, capacity))).collect(),
     };
     let curves = [
-        line("in time", |point, capacity| point.report.goodput / capacity),
-        line("answered", |point, capacity| point.report.throughput / capacity),
+        curve("in time", |point, capacity| point.report.goodput / capacity),
+        curve("answered", |point, capacity| point.report.throughput / capacity),
     ];
     let svg =
         plot("Goodput under overload", "offered load / capacity", "answers / capacity", &curves);
     std::fs::create_dir_all(folder).map_err(Error::system(folder.display().to_string()))?;
-    for (name, text) in [("overload.csv", csv), ("overload.svg", svg)] {
-        let path = folder.join(name);
+    let stem = if policy.is_empty() { "overload".to_owned() } else { format!("overload-{policy}") };
+    for (ending, text) in [("csv", csv), ("svg", svg)] {
+        let path = folder.join(format!("{stem}.{ending}"));
         std::fs::write(&path, text).map_err(Error::system(path.display().to_string()))?;
     }
     Ok(())

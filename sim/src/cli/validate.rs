@@ -30,7 +30,7 @@ pub(crate) struct Validate {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum From {
-    /// Drawn from the recorded runs of about as many rows
+    /// Drawn from the runs recorded at about the same time, scaled to their rows
     Recorded,
     /// The profile measured at load, with its own spread
     Profile,

@@ -98,7 +98,7 @@ impl<'a> Predicted<'a> {
             self.outcomes.action(&action, &self.router);
             match action {
                 Action::Launch { executor, batch, variant, rows } => {
-                    let run = self.runs.draw(self.times, variant, rows, &mut self.rng);
+                    let run = self.runs.draw(self.times, (variant, rows), now, &mut self.rng);
                     let run = run.expect("what is launched was loaded with its profile");
                     if self.held.len() <= executor.index() {
                         self.held.resize_with(executor.index() + 1, VecDeque::new);

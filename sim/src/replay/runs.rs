@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use batcher::Instant;
 use models::{LatencyProfile, VariantId};
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
@@ -11,7 +12,7 @@ use rand_pcg::Pcg64Mcg;
 /// Where the run times of a prediction come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Times {
-    /// Drawn from the recorded runs of about as many rows.
+    /// Drawn from the runs that were recorded at about the same time, scaled to their rows.
     Recorded,
     /// The median of the profile measured at load, spread as far as its 99th percentile says.
     Profile,
@@ -30,78 +31,110 @@ pub(super) struct Run {
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     pub(super) profiles: BTreeMap<VariantId, LatencyProfile>,
-    /// By variant and rows.
-    seen: BTreeMap<(VariantId, u32), Vec<Run>>,
+    /// By variant, in the order in which they began.
+    seen: BTreeMap<VariantId, Vec<Seen>>,
+    /// By variant and rows, what a run usually takes; none where too few ran.
+    usual: BTreeMap<(VariantId, u32), Duration>,
 }
 
-/// So many runs of about as many rows are drawn from.
-const POOL_MIN: usize = 40;
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    began: Instant,
+    rows: u32,
+    run: Run,
+}
+
+/// The median of so many runs is what a number of rows usually takes.
+const USUAL_MIN: usize = 20;
+/// A run is drawn from so many that began at about the same time: a machine that is slow for a while was slow for all.
+const NEAR: usize = 32;
 /// The 99th percentile of the normal distribution, in deviations.
 const P99_DEVIATIONS: f64 = 2.326;
 
 impl Runs {
-    pub(super) fn note(&mut self, variant: VariantId, rows: u32, run: Run) {
-        self.seen.entry((variant, rows)).or_default().push(run);
+    pub(super) fn note(&mut self, variant: VariantId, rows: u32, began: Instant, run: Run) {
+        self.seen.entry(variant).or_default().push(Seen { began, rows, run });
     }
 
-    /// The time of a run; none where nothing is known of the variant.
+    /// To be called once all are noted: finds out what they usually take.
+    pub(super) fn settle(&mut self) {
+        for (&variant, seen) in &mut self.seen {
+            seen.sort_by_key(|seen| seen.began);
+            let mut by_rows: BTreeMap<u32, Vec<Duration>> = BTreeMap::new();
+            for seen in seen {
+                by_rows.entry(seen.rows).or_default().push(seen.run.elapsed);
+            }
+            for (rows, mut times) in
+                by_rows.into_iter().filter(|(_, times)| times.len() >= USUAL_MIN)
+            {
+                times.sort();
+                self.usual.insert((variant, rows), times[times.len() / 2]);
+            }
+        }
+    }
+
+    /// The time of a run that begins then; none where nothing is known of the variant.
     pub(super) fn draw(
         &self,
         times: Times,
-        variant: VariantId,
-        rows: u32,
+        (variant, rows): (VariantId, u32),
+        begins: Instant,
         rng: &mut Pcg64Mcg,
     ) -> Option<Run> {
         let profile = self.profiles.get(&variant)?;
         let recorded = match times {
-            Times::Recorded => self.resampled(variant, rows, profile, rng),
+            Times::Recorded => self.as_then(variant, rows, begins, rng),
             Times::Profile => None,
         };
         Some(recorded.unwrap_or_else(|| profiled(profile, rows, rng)))
     }
 
-    /// A run of the nearest numbers of rows, as much longer or shorter as the profile says.
-    fn resampled(
+    /// What these rows usually take, at the pace of the runs that began at about that time, and off it by as much as one
+    /// of those was.
+    fn as_then(
         &self,
         variant: VariantId,
         rows: u32,
-        profile: &LatencyProfile,
+        begins: Instant,
         rng: &mut Pcg64Mcg,
     ) -> Option<Run> {
-        let mut near: Vec<(u32, &Vec<Run>)> = self
-            .seen
-            .range((variant, 0)..=(variant, u32::MAX))
-            .map(|(&(_, size), runs)| (size, runs))
+        let seen = self.seen.get(&variant)?;
+        let after = seen.partition_point(|seen| seen.began < begins);
+        let first = after.saturating_sub(NEAR / 2).min(seen.len().saturating_sub(NEAR));
+        let near = &seen[first..(first + NEAR).min(seen.len())];
+        let drawn = near.get(rng.random_range(0..near.len().max(1)))?;
+        let mut pace: Vec<f64> = near
+            .iter()
+            .filter_map(|seen| Some(ratio(seen.run.elapsed, self.usually(variant, seen.rows)?)))
             .collect();
-        near.sort_by_key(|&(size, _)| (size.abs_diff(rows), size));
-        let mut total = 0;
-        let enough = near.iter().position(|(_, runs)| {
-            total += runs.len();
-            total >= POOL_MIN
-        });
-        near.truncate(enough.map_or(near.len(), |last| last + 1));
-        let pool = near.iter().map(|(_, runs)| runs.len()).sum::<usize>();
-        let mut at = (pool > 0).then(|| rng.random_range(0..pool))?;
-        for (size, runs) in near {
-            if let Some(run) = runs.get(at) {
-                let factor = ratio(profile.median(rows), profile.median(size));
-                let scaled = |time: Duration| time.mul_f64(factor);
-                return Some(Run { wall: scaled(run.wall), elapsed: scaled(run.elapsed) });
-            }
-            at -= runs.len();
-        }
-        None
+        pace.sort_by(f64::total_cmp);
+        let pace = pace[pace.len() / 2];
+        let [expected, own] =
+            [rows, drawn.rows].map(|rows| Some(self.usually(variant, rows)?.mul_f64(pace)));
+        // A core that is taken away for a while is away as long whatever it was doing.
+        let elapsed = (expected? + drawn.run.elapsed).saturating_sub(own?);
+        let elapsed = elapsed.max(expected? / 2);
+        let beside = drawn.run.wall.saturating_sub(drawn.run.elapsed);
+        Some(Run { wall: elapsed + beside, elapsed })
+    }
+
+    /// What so many rows usually take: measured, or as much longer or shorter than the nearest measured number of rows as
+    /// the profile says.
+    fn usually(&self, variant: VariantId, rows: u32) -> Option<Duration> {
+        let profile = self.profiles.get(&variant)?;
+        let measured = self.usual.range((variant, 0)..=(variant, u32::MAX));
+        let nearest = measured.min_by_key(|((_, size), _)| (size.abs_diff(rows), *size));
+        Some(nearest.map_or(profile.median(rows), |(&(_, size), usual)| {
+            usual.mul_f64(ratio(profile.median(rows), profile.median(size)))
+        }))
     }
 
     /// Median of measured over profiled time, of the runs of a variant.
     pub(super) fn over_profile(&self, variant: VariantId) -> f64 {
         let Some(profile) = self.profiles.get(&variant) else { return f64::NAN };
-        let seen = self.seen.range((variant, 0)..=(variant, u32::MAX));
-        let mut ratios: Vec<f64> = seen
-            .flat_map(|(&(_, rows), runs)| {
-                runs.iter().map(move |run| ratio(run.elapsed, profile.median(rows)))
-            })
-            .collect();
+        let seen = self.seen.get(&variant).map(Vec::as_slice).unwrap_or_default();
+        let mut ratios: Vec<f64> =
+            seen.iter().map(|seen| ratio(seen.run.elapsed, profile.median(seen.rows))).collect();
         ratios.sort_by(f64::total_cmp);
         ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
     }
@@ -128,43 +161,54 @@ mod tests {
     const MODEL: VariantId = VariantId(3);
     const MS: Duration = Duration::from_millis(1);
 
-    fn runs(sizes: &[(u32, usize)]) -> Runs {
+    /// Runs of so many rows, one after the other, each so many times as long as the profile says and heard of 1 ms later.
+    fn runs(of: &[(u32, u32)]) -> Runs {
         let mut runs = Runs::default();
-        runs.profiles.insert(MODEL, LatencyProfile::linear(MS, MS, 8));
-        for &(rows, count) in sizes {
-            let run = Run { wall: MS * (rows + 2), elapsed: MS * (rows + 1) };
-            (0..count).for_each(|_| runs.note(MODEL, rows, run));
+        let profile = LatencyProfile::linear(MS, MS, 8);
+        let mut began = Instant::ZERO;
+        for &(rows, times) in of {
+            let elapsed = profile.median(rows) * times;
+            runs.note(MODEL, rows, began, Run { wall: elapsed + MS, elapsed });
+            began = began + elapsed + MS;
         }
+        runs.profiles.insert(MODEL, profile);
+        runs.settle();
         runs
     }
 
-    #[test]
-    fn a_size_that_ran_often_is_drawn_from_its_own_runs() {
-        let (runs, mut rng) = (runs(&[(1, 100), (4, 100)]), Pcg64Mcg::seed_from_u64(1));
-        let run = runs.draw(Times::Recorded, MODEL, 4, &mut rng).unwrap();
-        assert_eq!(run, Run { wall: 6 * MS, elapsed: 5 * MS });
+    fn draw(runs: &Runs, times: Times, rows: u32, begins: Instant) -> Run {
+        runs.draw(times, (MODEL, rows), begins, &mut Pcg64Mcg::seed_from_u64(1)).unwrap()
     }
 
     #[test]
-    fn a_size_that_did_not_run_is_scaled_by_the_profile() {
-        let (runs, mut rng) = (runs(&[(1, 100)]), Pcg64Mcg::seed_from_u64(1));
-        let run = runs.draw(Times::Recorded, MODEL, 3, &mut rng).unwrap();
-        // A run of 3 takes 4 ms by the profile, twice that of 1.
-        assert_eq!(run, Run { wall: 6 * MS, elapsed: 4 * MS });
+    fn a_run_takes_as_long_as_those_of_its_time() {
+        let runs = runs(&[[(1, 1); 50], [(1, 3); 50]].concat());
+        let early = draw(&runs, Times::Recorded, 1, Instant::ZERO);
+        assert_eq!(early, Run { wall: 3 * MS, elapsed: 2 * MS });
+        let late = draw(&runs, Times::Recorded, 1, Instant::NEVER);
+        assert_eq!(late, Run { wall: 7 * MS, elapsed: 6 * MS });
+    }
+
+    #[test]
+    fn other_rows_are_scaled_by_what_they_usually_take_and_else_by_the_profile() {
+        let runs = runs(&[[(1, 1); 50], [(4, 2); 50]].concat());
+        // Those of 4 rows took 10 ms though the profile says 5; 3 rows are nearest to them.
+        assert_eq!(draw(&runs, Times::Recorded, 4, Instant::ZERO).elapsed, 10 * MS);
+        assert_eq!(draw(&runs, Times::Recorded, 3, Instant::ZERO).elapsed, 8 * MS);
     }
 
     #[test]
     fn by_the_profile_only_its_own_spread_matters() {
-        let (runs, mut rng) = (runs(&[(1, 100)]), Pcg64Mcg::seed_from_u64(1));
-        let run = runs.draw(Times::Profile, MODEL, 3, &mut rng).unwrap();
+        let runs = runs(&[(1, 9); 50]);
+        let run = draw(&runs, Times::Profile, 3, Instant::ZERO);
         assert_eq!(run, Run { wall: 4 * MS, elapsed: 4 * MS });
-        assert!(runs.draw(Times::Profile, VariantId(9), 1, &mut rng).is_none());
+        let mut rng = Pcg64Mcg::seed_from_u64(1);
+        assert!(runs.draw(Times::Profile, (VariantId(9), 1), Instant::ZERO, &mut rng).is_none());
     }
 
     #[test]
     fn the_ratio_to_the_profile_is_the_median() {
-        let mut runs = runs(&[(1, 3)]);
-        runs.note(MODEL, 1, Run { wall: 90 * MS, elapsed: 90 * MS });
-        assert!((runs.over_profile(MODEL) - 1.0).abs() < 1e-9);
+        let runs = runs(&[(1, 2), (2, 2), (3, 2), (1, 90)]);
+        assert!((runs.over_profile(MODEL) - 2.0).abs() < 1e-9);
     }
 }

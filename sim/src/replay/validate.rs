@@ -81,6 +81,7 @@ struct Recorded {
 pub fn validate(text: &str, validation: &Validation) -> Result<Vec<Validated>, ReplayError> {
     let mut recorded = Recorded::default();
     walk(text.lines(), |_, at, line| recorded.note(at, line))?;
+    recorded.runs.settle();
     let empty = || ReplayError::Line { line: 1, reason: "no request arrives after it".to_owned() };
     let mut arrivals = recorded
         .happened
@@ -157,8 +158,8 @@ impl Recorded {
         };
         let before = self.ended.insert(executor, at).unwrap_or(Instant::ZERO);
         if let Some(elapsed) = elapsed {
-            let wall = at.since(launched.max(before));
-            self.runs.note(variant, rows, Run { wall, elapsed });
+            let began = launched.max(before);
+            self.runs.note(variant, rows, began, Run { wall: at.since(began), elapsed });
         }
     }
 }
