@@ -4,10 +4,16 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// An arrival process that is not known.
-    #[error("unknown arrivals '{0}': allowed are constant, poisson and gamma:CV with CV above 0")]
+    #[error(
+        "unknown arrivals '{0}': allowed are constant, poisson, gamma:CV with CV above 0, and bursts:TIMES,BURST,CALM such \
+         as bursts:10,200ms,2s"
+    )]
     Arrivals(String),
     /// A rate that is not a positive number.
-    #[error("the rate must be a positive number of requests per second, not {0}")]
+    #[error(
+        "the rate must be a positive number of requests per second, steps and ramps such as 100@10s,200..500@30s, or \
+         sine:MEAN,AMPLITUDE,PERIOD, not {0}"
+    )]
     Rate(String),
     /// A line of a trace that cannot be read.
     #[error("line {line} of the trace: {problem}")]
@@ -23,6 +29,16 @@ pub enum Error {
         /// Which file.
         file: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A workload file that is not one.
+    #[error("{file}:{line}: {reason}")]
+    Workload {
+        /// Which file.
+        file: String,
+        /// Counted from 1.
+        line: usize,
+        /// The key and what is wrong with it.
         reason: String,
     },
     /// Shares that cannot be drawn from.

@@ -8,13 +8,17 @@ mod duration;
 mod error;
 mod mix;
 mod outcome;
+mod rate;
 mod report;
 mod trace;
+mod workload;
 
 pub use arrival::{Arrivals, Offsets};
 pub use duration::parse_duration;
 pub use error::Error;
 pub use mix::{Mix, Share};
 pub use outcome::{Outcome, Record, Tally};
+pub use rate::{Piece, Rate};
 pub use report::{LAG_P99_MAX, Percentiles, Report};
 pub use trace::{Function, Recorded, Replay, Trace, Within};
+pub use workload::{Clients, Deal, Due, Loop, Pace, Recording, Schedule, Workload};
