@@ -45,7 +45,9 @@ pub enum Error {
     #[error("the mix {0}")]
     Mix(String),
     /// A URL that names no server.
-    #[error("cannot use the URL '{0}': write http://HOST:PORT or grpc://HOST:PORT")]
+    #[error(
+        "cannot use the URL '{0}': write http://HOST:PORT or grpc://HOST:PORT, or https and grpcs"
+    )]
     Url(String),
     /// The server could not be reached.
     #[error("cannot reach {address}: {reason}")]
@@ -54,6 +56,22 @@ pub enum Error {
         address: String,
         /// The system's own words.
         reason: String,
+    },
+    /// Something answers, but not as an inference server.
+    #[error("{address} does not speak the Open Inference Protocol: {reason}")]
+    NotOip {
+        /// Host and port.
+        address: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The server does not have the model.
+    #[error("the server has no model '{model}': {status}")]
+    UnknownModel {
+        /// The model.
+        model: String,
+        /// Status and text.
+        status: String,
     },
     /// The server answered a request for metadata, or the first request, with an error.
     #[error("the server answered {what} with {status}")]

@@ -12,6 +12,7 @@ use models::Slo;
 
 use crate::{Arrivals, Error, Mix, Rate, Share, Trace, Within};
 pub use schedule::{Due, Loop, Schedule};
+pub(crate) use schedule::{draw, due};
 
 /// Several kinds of clients and how long they ask.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,6 +127,15 @@ impl Recording {
             within: Within::default(),
             deal: Deal::default(),
         })
+    }
+
+    /// How long it is when played.
+    #[must_use]
+    pub fn length(&self) -> Duration {
+        let spans = self.trace.functions.iter().map(|function| function.recorded.span_ns());
+        let recorded = Duration::from_nanos(spans.max().unwrap_or(0));
+        let length = recorded.saturating_sub(self.from).as_secs_f64() / self.speed;
+        Duration::try_from_secs_f64(length).unwrap_or(Duration::MAX)
     }
 
     /// The same at that mean rate: more or fewer arrivals in the same time.
