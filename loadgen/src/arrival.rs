@@ -1,12 +1,17 @@
 //! When requests are sent: seeded arrival processes as offsets from the start, in integer nanoseconds.
 
+mod bursts;
+
 use std::str::FromStr;
+use std::time::Duration;
 
 use rand::SeedableRng;
 use rand_distr::{Distribution, Exp1, Gamma};
 use rand_pcg::Pcg64Mcg;
 
-use crate::Error;
+use bursts::Bursts;
+
+use crate::{Error, Rate, parse_duration};
 
 const SECOND_NS: f64 = 1e9;
 
@@ -21,6 +26,15 @@ pub enum Arrivals {
     Gamma {
         /// Standard deviation of the gap over its mean.
         cv: f64,
+    },
+    /// A Poisson process whose rate jumps between two levels at random moments: a Markov-modulated one.
+    Bursts {
+        /// The rate in a burst over that of the calm between bursts.
+        times: f64,
+        /// The mean length of a burst.
+        burst: Duration,
+        /// The mean length of a calm.
+        calm: Duration,
     },
 }
 
@@ -44,9 +58,37 @@ impl Arrivals {
                         .map_err(|_| Error::Arrivals(format!("gamma:{cv}")))?,
                 )
             }
+            Self::Bursts { times, burst, calm } => {
+                Gaps::Bursts(Bursts::new(times, burst.as_secs_f64(), calm.as_secs_f64(), rate))
+            }
         };
         Ok(Offsets { gaps, gap_ns, rng: Pcg64Mcg::seed_from_u64(seed), sent: 0, at_ns: 0.0 })
     }
+
+    /// The send times of a process whose rate changes in time, as [`Self::offsets`]; it ends where the rate ends at zero.
+    /// Lengths of bursts are those at the mean rate: a higher one shortens them.
+    ///
+    /// # Errors
+    /// As [`Self::offsets`].
+    pub fn along(self, rate: &Rate, seed: u64) -> Result<impl Iterator<Item = u64>, Error> {
+        let (even, rate) = (self.offsets(rate.mean(), seed)?, rate.clone());
+        Ok(even.map_while(move |at_ns| match &rate {
+            Rate::Flat(_) => Some(at_ns),
+            Rate::Pieces(_) | Rate::Sine { .. } => {
+                let at_ns = rate.when(at_ns as f64 / SECOND_NS) * SECOND_NS;
+                at_ns.is_finite().then(|| whole(at_ns))
+            }
+        }))
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a sum of gaps, none below zero; 580 years fit"
+)]
+fn whole(at_ns: f64) -> u64 {
+    at_ns.round() as u64
 }
 
 impl FromStr for Arrivals {
@@ -61,9 +103,18 @@ impl FromStr for Arrivals {
                 Ok(cv) if cv.is_finite() && cv > 0.0 => Ok(Self::Gamma { cv }),
                 Ok(_) | Err(_) => Err(unknown()),
             },
+            Some(("bursts", burst)) => bursts(burst).ok_or_else(unknown),
             None | Some(_) => Err(unknown()),
         }
     }
+}
+
+fn bursts(text: &str) -> Option<Arrivals> {
+    let mut parts = text.split(',').map(str::trim);
+    let times: f64 = parts.next()?.parse().ok()?;
+    let (burst, calm) = (parse_duration(parts.next()?).ok()?, parse_duration(parts.next()?).ok()?);
+    let right = times.is_finite() && times >= 1.0 && parts.next().is_none();
+    right.then_some(Arrivals::Bursts { times, burst, calm })
 }
 
 /// The send times of a running process, in nanoseconds from the start.
@@ -82,28 +133,25 @@ enum Gaps {
     Constant,
     Exponential,
     Gamma(Gamma<f64>),
+    Bursts(Bursts),
 }
 
 impl Iterator for Offsets {
     type Item = u64;
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a sum of gaps, none below zero; 580 years fit"
-    )]
     fn next(&mut self) -> Option<u64> {
         self.sent += 1;
-        let gap: f64 = match &self.gaps {
+        let gap: f64 = match &mut self.gaps {
             Gaps::Constant => {
                 self.at_ns = self.sent as f64 * self.gap_ns;
-                return Some(self.at_ns.round() as u64);
+                return Some(whole(self.at_ns));
             }
             Gaps::Exponential => Exp1.sample(&mut self.rng),
             Gaps::Gamma(gamma) => gamma.sample(&mut self.rng),
+            Gaps::Bursts(bursts) => bursts.gap(&mut self.rng),
         };
         self.at_ns += gap * self.gap_ns;
-        Some(self.at_ns.round() as u64)
+        Some(whole(self.at_ns))
     }
 }
 
@@ -128,12 +176,45 @@ mod tests {
             (Arrivals::Poisson, 1.0),
             (Arrivals::Gamma { cv: 0.5 }, 0.5),
             (Arrivals::Gamma { cv: 3.0 }, 3.0),
+            // By Fischer and Meier-Hellstern, "The MMPP cookbook" (1993): rates 3000 and 300, left at 1/50 ms and 1/85 ms.
+            (
+                "bursts:10,50ms,85ms".parse().unwrap(),
+                bursts_cv([3000.0, 300.0], [20.0, 1000.0 / 85.0]),
+            ),
         ];
         for (arrivals, wanted) in cases {
-            let (mean, cv) = mean_and_cv(&gaps(arrivals, 2000.0, 7));
-            assert!((mean / 500_000.0 - 1.0).abs() < 0.03, "{arrivals:?}: mean gap {mean} ns");
+            let rate = if let Arrivals::Bursts { .. } = arrivals { 1300.0 } else { 2000.0 };
+            let (mean, cv) = mean_and_cv(&gaps(arrivals, rate, 7));
+            assert!(
+                (mean * rate / SECOND_NS - 1.0).abs() < 0.03,
+                "{arrivals:?}: mean gap {mean} ns"
+            );
             assert!((cv / wanted - 1.0).abs() < 0.05, "{arrivals:?}: variation {cv}");
         }
+    }
+
+    /// The variation of the gaps of a process that leaves states of those rates at those.
+    fn bursts_cv([high, low]: [f64; 2], [leave_high, leave_low]: [f64; 2]) -> f64 {
+        let both = leave_high + leave_low;
+        let more = 2.0 * (high - low).powi(2) * leave_high * leave_low
+            / (both * both * (high * low + low * leave_high + high * leave_low));
+        (1.0 + more).sqrt()
+    }
+
+    #[test]
+    fn arrivals_follow_a_rate_that_changes() {
+        for arrivals in [Arrivals::Constant, Arrivals::Poisson, Arrivals::Gamma { cv: 0.5 }] {
+            let rate: Rate = "1000@10s,4000@10s".parse().unwrap();
+            let offsets = arrivals.along(&rate, 3).unwrap();
+            let seconds = offsets.take_while(|at| *at < 20_000_000_000);
+            let mut counts = [0_u32; 2];
+            seconds.for_each(|at| counts[(at / 10_000_000_000) as usize] += 1);
+            assert!(counts[0].abs_diff(10_000) < 400, "{arrivals:?}: {counts:?}");
+            assert!(counts[1].abs_diff(40_000) < 800, "{arrivals:?}: {counts:?}");
+        }
+        let ends: Rate = "100..0@10s".parse().unwrap();
+        let count = Arrivals::Constant.along(&ends, 1).unwrap().count();
+        assert!(count.abs_diff(500) <= 1, "{count}");
     }
 
     #[test]
@@ -152,7 +233,23 @@ mod tests {
     fn arrivals_are_read_from_their_names() {
         assert_eq!("poisson".parse(), Ok(Arrivals::Poisson));
         assert_eq!("gamma:2.5".parse(), Ok(Arrivals::Gamma { cv: 2.5 }));
-        for wrong in ["gamma", "gamma:0", "gamma:nan", "uniform", "poisson:1"] {
+        assert_eq!(
+            "bursts:10,200ms,2s".parse(),
+            Ok(Arrivals::Bursts {
+                times: 10.0,
+                burst: Duration::from_millis(200),
+                calm: Duration::from_secs(2)
+            })
+        );
+        for wrong in [
+            "bursts:0.5,1s,1s",
+            "bursts:2,1s",
+            "gamma",
+            "gamma:0",
+            "gamma:nan",
+            "uniform",
+            "poisson:1",
+        ] {
             assert_eq!(wrong.parse::<Arrivals>(), Err(Error::Arrivals(wrong.to_owned())));
         }
     }

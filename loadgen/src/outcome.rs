@@ -15,6 +15,8 @@ pub enum Outcome {
     Error(Box<str>),
     /// No answer within the client's patience.
     Timeout,
+    /// Left without an answer when the run was stopped, or cancelled by the server.
+    Cancelled,
     /// The connection could not be made, or ended without an answer.
     ConnectionLost,
 }
@@ -52,6 +54,8 @@ pub struct Tally {
     pub errors: BTreeMap<String, u64>,
     /// Given up by the client.
     pub timeouts: u64,
+    /// Cancelled on either side.
+    pub cancelled: u64,
     /// Without a connection.
     pub connections_lost: u64,
 }
@@ -66,6 +70,7 @@ impl Tally {
             Outcome::Refused(reason) => count_text(&mut self.refused, reason),
             Outcome::Error(text) => count_text(&mut self.errors, text),
             Outcome::Timeout => self.timeouts += 1,
+            Outcome::Cancelled => self.cancelled += 1,
             Outcome::ConnectionLost => self.connections_lost += 1,
         }
     }
@@ -111,15 +116,16 @@ mod tests {
             Outcome::Refused("queue_full".into()),
             Outcome::Error("500".into()),
             Outcome::Timeout,
+            Outcome::Cancelled,
             Outcome::ConnectionLost,
         ];
         for end in &ends {
             tally.count(end);
         }
-        assert_eq!(tally.requests, 6);
+        assert_eq!(tally.requests, 7);
         assert_eq!(
-            (tally.in_time, tally.late, tally.timeouts, tally.connections_lost),
-            (1, 1, 1, 1)
+            [tally.in_time, tally.late, tally.timeouts, tally.cancelled, tally.connections_lost],
+            [1; 5]
         );
         assert_eq!((tally.refused_total(), tally.errors_total()), (1, 1));
     }

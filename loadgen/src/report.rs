@@ -102,7 +102,8 @@ fn summary<'a>(
         match record.outcome {
             Outcome::InTime | Outcome::Late => latency.saturating_record(record.latency_ns),
             Outcome::Refused(_) => refusal.saturating_record(record.latency_ns),
-            Outcome::Error(_) | Outcome::Timeout | Outcome::ConnectionLost => {}
+            Outcome::Error(_) | Outcome::Timeout | Outcome::Cancelled | Outcome::ConnectionLost => {
+            }
         }
     }
     let duration_s = duration.as_secs_f64();

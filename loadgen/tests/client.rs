@@ -167,7 +167,7 @@ fn a_run_that_cannot_start_says_why() {
     let mut unknown = plan("http", address, every_millisecond(1));
     unknown.mix = Mix::single("nope", None);
     let error = unknown.run().unwrap_err();
-    assert_eq!(error.to_string(), "the server answered GET /v2/models/nope with 404 no such model");
+    assert_eq!(error.to_string(), "the server has no model 'nope': 404 no such model");
 
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = plan("http", closed, every_millisecond(1)).run().unwrap_err();

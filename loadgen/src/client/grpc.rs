@@ -16,9 +16,10 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use tonic::{Code, Status};
 
-use super::connection::{connect, short, unreachable};
-use super::tensor::{InputMetadata, Tensor, tensors};
-use super::{Answer, Plan};
+use super::connection::{Connector, short};
+use super::play::Turns;
+use super::tensor::{InputMetadata, Tensor, requests as requests_of};
+use super::{Answer, Plan, Target};
 use crate::{Error, Share};
 
 const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
@@ -28,62 +29,61 @@ const WINDOW: u32 = 16 << 20;
 
 /// The connections of a run, taken in turn, and its encoded requests, by share.
 pub(super) struct Channels {
-    address: String,
+    connector: Connector,
     connections: Vec<Mutex<Option<SendRequest<Full<Bytes>>>>>,
     turn: AtomicUsize,
     infer: Uri,
-    requests: Vec<Bytes>,
+    requests: Turns<Bytes>,
 }
 
 impl Channels {
-    /// Reads the metadata of all models, encodes their requests and sends one of each.
-    pub(super) async fn open(plan: &Plan) -> Result<Self, Error> {
-        let address = plan.target.address.clone();
+    /// Reads the metadata of all models and encodes their requests.
+    pub(super) async fn open(plan: &Plan, connector: Connector) -> Result<Self, Error> {
         let mut channels = Self {
-            infer: uri(&address, INFER)?,
+            infer: uri(&connector.target, INFER)?,
             connections: (0..plan.connections.max(1)).map(|_| Mutex::default()).collect(),
             turn: AtomicUsize::new(0),
-            requests: Vec::new(),
-            address,
+            requests: Turns::new(Vec::new()),
+            connector,
         };
         let mut rng = Pcg64Mcg::seed_from_u64(plan.seed);
-        for share in plan.mix.shares() {
-            let inputs = match plan.inputs.get(&share.model) {
-                Some(inputs) => inputs.clone(),
-                None => channels.inputs(&share.model).await?,
-            };
-            let tensors = tensors(&share.model, &inputs, plan, &mut rng)?;
-            channels.requests.push(frame(&ModelInferRequest::new(share, tensors)));
-        }
+        let mut requests = Vec::new();
         for (index, share) in plan.mix.shares().iter().enumerate() {
-            let reply = channels.unary(&channels.infer, channels.requests[index].clone()).await?;
-            match reply {
-                Ok(_) => {}
-                // A refusal is an answer of a server that works.
-                Err(status) if is_refusal(&status) => {}
-                Err(status) => {
-                    return Err(refused(
-                        format!("the first request to '{}'", share.model),
-                        &status,
-                    ));
-                }
-            }
+            let metadata = match plan.inputs.get(&share.model) {
+                Some(inputs) => Some(inputs.clone()),
+                None if plan.needs_metadata(index) => Some(channels.inputs(&share.model).await?),
+                None => None,
+            };
+            let tensors = requests_of(plan, index, metadata.as_deref(), &mut rng)?;
+            let encoded = tensors.into_iter().map(|one| frame(&ModelInferRequest::new(share, one)));
+            requests.push(encoded.collect());
         }
+        channels.requests = Turns::new(requests);
         Ok(channels)
     }
 
     async fn inputs(&self, model: &str) -> Result<Vec<InputMetadata>, Error> {
         let request = ModelMetadataRequest { name: model.to_owned() };
-        let reply = self.unary(&uri(&self.address, METADATA)?, frame(&request)).await?;
+        let reply = self.unary(&uri(&self.connector.target, METADATA)?, frame(&request)).await?;
         let reply = reply.and_then(|body| decode::<ModelMetadataResponse>(&body));
-        let reply =
-            reply.map_err(|status| refused(format!("ModelMetadata of '{model}'"), &status))?;
+        let reply = reply.map_err(|status| {
+            let text = format!("{:?} {}", status.code(), short(status.message()));
+            if matches!(status.code(), Code::NotFound | Code::InvalidArgument) {
+                return Error::UnknownModel { model: model.to_owned(), status: text };
+            }
+            if matches!(status.code(), Code::Unimplemented | Code::Unknown) {
+                let reason = format!("ModelMetadata is answered with {text}");
+                return self.connector.not_oip(reason);
+            }
+            Error::Refused { what: format!("ModelMetadata of '{model}'"), status: text }
+        })?;
         Ok(reply.inputs.into_iter().map(Into::into).collect())
     }
 
     pub(super) async fn call(&self, share: usize) -> Answer {
-        match self.unary(&self.infer, self.requests[share].clone()).await {
+        match self.unary(&self.infer, self.requests.next(share).clone()).await {
             Ok(Ok(_)) => Answer::Done,
+            Ok(Err(status)) if status.code() == Code::Cancelled => Answer::Cancelled,
             Ok(Err(status)) if is_refusal(&status) => Answer::Refused(reason(&status)),
             Ok(Err(status)) => {
                 Answer::Error(short(&format!("{:?} {}", status.code(), status.message())))
@@ -94,7 +94,7 @@ impl Channels {
 
     /// One call; the outer error is a lost connection.
     async fn unary(&self, uri: &Uri, body: Bytes) -> Result<Result<Bytes, Status>, Error> {
-        let lost = |error: hyper::Error| unreachable(&self.address, error);
+        let lost = |error: hyper::Error| self.connector.unreachable(error);
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri.clone();
@@ -124,7 +124,7 @@ impl Channels {
         match connection.as_ref() {
             Some(sender) if !sender.is_closed() => Ok(sender.clone()),
             Some(_) | None => {
-                let sender = open(&self.address).await?;
+                let sender = open(&self.connector).await?;
                 *connection = Some(sender.clone());
                 Ok(sender)
             }
@@ -145,25 +145,23 @@ async fn read(mut body: hyper::body::Incoming) -> Result<(Bytes, Option<HeaderMa
     Ok((message, None))
 }
 
-async fn open(address: &str) -> Result<SendRequest<Full<Bytes>>, Error> {
-    let stream = connect(address).await.map_err(|error| unreachable(address, error))?;
+async fn open(connector: &Connector) -> Result<SendRequest<Full<Bytes>>, Error> {
+    let stream = connector.connect().await?;
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .handshake(stream)
         .await
-        .map_err(|error| unreachable(address, error))?;
+        .map_err(|error| connector.unreachable(error))?;
     // Its end reaches the requests through their sender.
     tokio::spawn(async move { drop(connection.await) });
     Ok(sender)
 }
 
-fn uri(address: &str, path: &str) -> Result<Uri, Error> {
-    format!("http://{address}{path}").parse().map_err(|_| Error::Url(address.to_owned()))
-}
-
-fn refused(what: String, status: &Status) -> Error {
-    Error::Refused { what, status: format!("{:?} {}", status.code(), status.message()) }
+fn uri(target: &Target, path: &str) -> Result<Uri, Error> {
+    let scheme = if target.tls { "https" } else { "http" };
+    let address = &target.address;
+    format!("{scheme}://{address}{path}").parse().map_err(|_| Error::Url(address.clone()))
 }
 
 fn is_refusal(status: &Status) -> bool {

@@ -14,19 +14,23 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
-use super::connection::{connect, short, unreachable};
-use super::tensor::{InputMetadata, Tensor, tensors};
+use super::connection::{Connector, short};
+use super::play::Turns;
+use super::tensor::{InputMetadata, Tensor, requests as requests_of};
 use super::{Answer, Plan, Target};
 use crate::{Error, Share};
 
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
+/// What nginx and others say for a request whose client has left.
+const CLIENT_CLOSED: u16 = 499;
+
 /// The connections of a run and its encoded requests, by share.
 pub(super) struct Pool {
-    address: String,
+    connector: Connector,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
     permits: Semaphore,
-    requests: Vec<Prepared>,
+    requests: Turns<Prepared>,
 }
 
 /// A request that is encoded once and sent many times.
@@ -38,44 +42,33 @@ struct Prepared {
 }
 
 impl Pool {
-    /// Reads the metadata of all models, encodes their requests and sends one of each.
-    pub(super) async fn open(plan: &Plan) -> Result<Self, Error> {
+    /// Reads the metadata of all models and encodes their requests.
+    pub(super) async fn open(plan: &Plan, connector: Connector) -> Result<Self, Error> {
         let mut rng = Pcg64Mcg::seed_from_u64(plan.seed);
         let mut requests = Vec::new();
-        for share in plan.mix.shares() {
-            let inputs = match plan.inputs.get(&share.model) {
-                Some(inputs) => inputs.clone(),
-                None => inputs(&plan.target, &share.model).await?,
+        for (index, share) in plan.mix.shares().iter().enumerate() {
+            let metadata = match plan.inputs.get(&share.model) {
+                Some(inputs) => Some(inputs.clone()),
+                None if plan.needs_metadata(index) => Some(inputs(&connector, &share.model).await?),
+                None => None,
             };
-            let tensors = tensors(&share.model, &inputs, plan, &mut rng)?;
-            requests.push(Prepared::new(&plan.target, share, &tensors)?);
+            let tensors = requests_of(plan, index, metadata.as_deref(), &mut rng)?;
+            let prepared = tensors.iter().map(|one| Prepared::new(&plan.target, share, one));
+            requests.push(prepared.collect::<Result<_, _>>()?);
         }
-        let pool = Self {
-            address: plan.target.address.clone(),
+        Ok(Self {
+            connector,
             idle: Mutex::default(),
             permits: Semaphore::new(plan.connections),
-            requests,
-        };
-        for (index, share) in plan.mix.shares().iter().enumerate() {
-            match pool.call(index).await {
-                // A refusal is an answer of a server that works.
-                Answer::Done | Answer::Refused(_) => {}
-                Answer::Error(status) => {
-                    let what = format!("the first request to '{}'", share.model);
-                    return Err(Error::Refused { what, status: status.into() });
-                }
-                Answer::ConnectionLost => {
-                    return Err(unreachable(&pool.address, "the connection was lost"));
-                }
-            }
-        }
-        Ok(pool)
+            requests: Turns::new(requests),
+        })
     }
 
     pub(super) async fn call(&self, share: usize) -> Answer {
         let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
         let Ok(mut sender) = self.sender().await else { return Answer::ConnectionLost };
-        let Ok(response) = sender.send_request(self.requests[share].request()).await else {
+        let request = self.requests.next(share).request();
+        let Ok(response) = sender.send_request(request).await else {
             return Answer::ConnectionLost;
         };
         let answer = read(response).await;
@@ -86,7 +79,7 @@ impl Pool {
     async fn sender(&self) -> Result<SendRequest<Full<Bytes>>, Error> {
         loop {
             let idle = self.idle.lock().expect("no holder panics").pop();
-            let Some(mut sender) = idle else { return open(&self.address).await };
+            let Some(mut sender) = idle else { return open(&self.connector).await };
             // The server may have closed it meanwhile; nothing was sent on it, so nothing is lost.
             if sender.ready().await.is_ok() {
                 return Ok(sender);
@@ -173,6 +166,9 @@ async fn read(response: Response<Incoming>) -> Answer {
             problem.reason.or(problem.error).map_or("unavailable".into(), |text| short(&text)),
         );
     }
+    if status.as_u16() == CLIENT_CLOSED {
+        return Answer::Cancelled;
+    }
     Answer::Error(short(&format!("{} {}", status.as_u16(), error_text(&body))))
 }
 
@@ -182,43 +178,62 @@ fn error_text(body: &[u8]) -> String {
 }
 
 /// The inputs of a model, from its metadata.
-async fn inputs(target: &Target, model: &str) -> Result<Vec<InputMetadata>, Error> {
+async fn inputs(connector: &Connector, model: &str) -> Result<Vec<InputMetadata>, Error> {
     let path = format!("/v2/models/{model}");
-    let (status, body) = fetch(target, "GET", &path, Bytes::new()).await?;
-    let refused = |text: String| Error::Refused { what: format!("GET {path}"), status: text };
-    if status != 200 {
-        return Err(refused(format!("{status} {}", error_text(&body))));
+    let (status, body) = fetch(connector, "GET", &path, Bytes::new()).await?;
+    if status == 200 {
+        let metadata: Result<Metadata, _> = serde_json::from_slice(&body);
+        return metadata.map(|metadata| metadata.inputs).map_err(|_| {
+            connector.not_oip(format!("GET {path} is not answered with a model's metadata"))
+        });
     }
-    let metadata: Metadata = serde_json::from_slice(&body)
-        .map_err(|error| refused(format!("unreadable JSON: {error}")))?;
-    Ok(metadata.inputs)
+    // Any server says that a path is unknown; one of the protocol says who it is.
+    let (server, metadata) = fetch(connector, "GET", "/v2", Bytes::new()).await?;
+    if server != 200 || serde_json::from_slice::<Map<String, Value>>(&metadata).is_err() {
+        let reason = format!("GET {path} is answered with {status}, GET /v2 with {server}");
+        return Err(connector.not_oip(reason));
+    }
+    let status_text = format!("{status} {}", short(&error_text(&body)));
+    // Triton says 400 where others say 404.
+    if status == 404 || status == 400 {
+        return Err(Error::UnknownModel { model: model.to_owned(), status: status_text });
+    }
+    Err(Error::Refused { what: format!("GET {path}"), status: status_text })
 }
 
 /// One request on a connection of its own.
 pub(super) async fn fetch(
-    target: &Target,
+    connector: &Connector,
     method: &str,
     path: &str,
     body: Bytes,
 ) -> Result<(u16, Bytes), Error> {
-    let mut sender = open(&target.address).await?;
-    let path = format!("{}{path}", target.base);
+    let mut sender = open(connector).await?;
+    let path = format!("{}{path}", connector.target.base);
     let request = Request::builder()
         .method(method)
         .uri(&path)
-        .header(HOST, host(target)?)
+        .header(HOST, host(&connector.target)?)
         .body(Full::new(body))
         .map_err(|_| Error::Url(path))?;
-    let lost = |error: hyper::Error| unreachable(&target.address, error);
+    let lost = |error: hyper::Error| lost(connector, &error);
     let response = sender.send_request(request).await.map_err(lost)?;
     let status = response.status().as_u16();
     Ok((status, response.into_body().collect().await.map_err(lost)?.to_bytes()))
 }
 
-async fn open(address: &str) -> Result<SendRequest<Full<Bytes>>, Error> {
-    let stream = connect(address).await.map_err(|error| unreachable(address, error))?;
+/// A connection that ended, or that carries something else than HTTP.
+fn lost(connector: &Connector, error: &hyper::Error) -> Error {
+    if error.is_parse() {
+        return connector.not_oip("it does not answer in HTTP/1.1");
+    }
+    connector.unreachable(error)
+}
+
+async fn open(connector: &Connector) -> Result<SendRequest<Full<Bytes>>, Error> {
+    let stream = connector.connect().await?;
     let (sender, connection) =
-        http1::handshake(stream).await.map_err(|error| unreachable(address, error))?;
+        http1::handshake(stream).await.map_err(|error| connector.unreachable(error))?;
     // Its end reaches the requests through their sender.
     tokio::spawn(async move { drop(connection.await) });
     Ok(sender)

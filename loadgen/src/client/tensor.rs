@@ -6,8 +6,11 @@ use models::DataType;
 use rand::{Rng, RngExt};
 use serde::Deserialize;
 
-use super::Plan;
+use super::{Plan, Source, file};
 use crate::Error;
+
+/// Elements of an input at most; gRPC has messages of up to 4 GiB.
+const ELEMENTS_MAX: usize = 1 << 29;
 
 /// An input (or output) as the metadata of either protocol describes it.
 #[derive(Clone, Debug, Deserialize)]
@@ -29,12 +32,29 @@ pub(super) struct Tensor {
     pub(super) raw: Vec<u8>,
 }
 
+/// The requests of a share, sent in turn: from its file, or one that is made from the metadata.
+pub(super) fn requests(
+    plan: &Plan,
+    share: usize,
+    inputs: Option<&[InputMetadata]>,
+    rng: &mut impl Rng,
+) -> Result<Vec<Vec<Tensor>>, Error> {
+    let source = plan.source(share);
+    match &source.input {
+        Some(path) => file::requests(path, inputs, &source),
+        None => {
+            let model = &plan.mix.shares()[share].model;
+            Ok(vec![tensors(model, inputs.unwrap_or_default(), &source, rng)?])
+        }
+    }
+}
+
 /// Makes all inputs of a model. Floating-point elements lie within 0 and 1; integers are 1 and strings `a`, which token
 /// ids, masks and lengths can all be.
-pub(super) fn tensors(
+fn tensors(
     model: &str,
     inputs: &[InputMetadata],
-    plan: &Plan,
+    source: &Source,
     rng: &mut impl Rng,
 ) -> Result<Vec<Tensor>, Error> {
     let tensor = |input: &InputMetadata| {
@@ -45,8 +65,9 @@ pub(super) fn tensors(
         };
         let datatype = DataType::from_name(&input.datatype)
             .ok_or_else(|| wrong(format!("has the unknown type '{}'", input.datatype)))?;
-        let shape = shape(input, plan.rows, &plan.shapes).map_err(wrong)?;
-        let elements = usize::try_from(shape.iter().product::<i64>()).expect("no axis is negative");
+        let shape = shape(input, source.rows.unwrap_or(1), &source.shapes).map_err(wrong)?;
+        let elements =
+            elements(&shape).ok_or_else(|| wrong(format!("cannot have the shape {shape:?}")))?;
         let mut raw = Vec::with_capacity(elements * datatype.size().unwrap_or(5));
         for _ in 0..elements {
             push(&mut raw, datatype, rng);
@@ -56,7 +77,13 @@ pub(super) fn tensors(
     inputs.iter().map(tensor).collect()
 }
 
-fn shape(
+/// How many elements a shape has, where that is a number of a size that can be sent.
+pub(super) fn elements(shape: &[i64]) -> Option<usize> {
+    let product = shape.iter().try_fold(1_i64, |product, axis| product.checked_mul(*axis))?;
+    usize::try_from(product).ok().filter(|elements| *elements <= ELEMENTS_MAX)
+}
+
+pub(super) fn shape(
     input: &InputMetadata,
     rows: u64,
     shapes: &BTreeMap<String, Vec<i64>>,

@@ -59,6 +59,7 @@ async fn answer(
     let path = request.uri().path().to_owned();
     request.into_body().collect().await.map_err(std::io::Error::other)?;
     match path.as_str() {
+        "/v2" => Ok(status(200, r#"{"name":"scripted"}"#)),
         "/v2/models/m" => {
             Ok(status(200, r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[-1,4]}]}"#))
         }

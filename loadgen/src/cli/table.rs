@@ -1,0 +1,149 @@
+//! The report of a run as text.
+
+use std::collections::BTreeMap;
+
+use loadgen::{Interval, LAG_P99_MAX, Percentiles, Report, Tally};
+
+use super::run::Account;
+
+/// Above that part of its core the client may be what limits the run.
+const BUSY_MAX: f64 = 0.9;
+
+const COLUMNS: [&str; 10] = [
+    "",
+    "offered/s",
+    "answered/s",
+    "goodput/s",
+    "in time",
+    "p50 ms",
+    "p90 ms",
+    "p99 ms",
+    "p99.9 ms",
+    "max ms",
+];
+
+pub(super) fn of(account: &Account) -> String {
+    let report = &account.report;
+    let mut rows = vec![COLUMNS.map(str::to_owned)];
+    rows.extend(report.models.iter().map(row));
+    rows.push(row(report));
+    let mut lines = aligned(&rows);
+    let confidence = &account.confidence;
+    let known: Vec<String> =
+        [("goodput", confidence.goodput), ("p50", confidence.p50_ms), ("p99", confidence.p99_ms)]
+            .into_iter()
+            .filter_map(|(name, interval)| {
+                interval.map(|interval| format!("{name} {}", range(interval)))
+            })
+            .collect();
+    lines.push(String::new());
+    if !known.is_empty() {
+        lines.push(format!("95 % confidence  {}", known.join(", ")));
+    }
+    lines.push(format!("requests         {}", outcomes(&report.tally)));
+    lines.extend(reasons("refused", &report.tally.refused));
+    lines.extend(reasons("errors", &report.tally.errors));
+    if report.tally.refused_total() > 0 {
+        lines.push(format!("refused after    {}", percentiles(&report.refusal_latency)));
+    }
+    if account.warm_up.requests > 0 {
+        lines.push(format!("warm-up          {}", outcomes(&account.warm_up)));
+    }
+    let busy = 100.0 * account.client_busy;
+    lines.push(format!(
+        "client           {busy:.0} % of its core, lag {}",
+        percentiles(&report.lag)
+    ));
+    lines.extend(remarks(account));
+    lines.join("\n")
+}
+
+fn remarks(account: &Account) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if !account.report.client_on_time {
+        let most = LAG_P99_MAX.as_millis();
+        remarks.push(format!(
+            "NOT TRUSTED: the client itself sent late (lag p99 above {most} ms): its machine is too busy or the rate too high"
+        ));
+    }
+    if account.client_busy > BUSY_MAX {
+        remarks.push(
+            "NOT TRUSTED: the client's core is full, so that it may be the limit and not the server"
+                .into(),
+        );
+    }
+    if account.stable == Some(false) {
+        remarks.push(
+            "NOT STABLE: the intervals are wider than asked; a longer --duration may do".into(),
+        );
+    }
+    if account.interrupted {
+        remarks.push(format!("INTERRUPTED after {:.1} s", account.report.duration_s));
+    }
+    remarks
+}
+
+fn row(report: &Report) -> [String; COLUMNS.len()] {
+    let Percentiles { p50_ms, p90_ms, p99_ms, p999_ms, max_ms, .. } = report.latency;
+    let rate = |rate: f64| format!("{rate:.1}");
+    let ms = |ms: f64| if report.tally.answered() > 0 { format!("{ms:.3}") } else { "-".into() };
+    [
+        report.model.clone(),
+        rate(report.offered_rate),
+        rate(report.throughput),
+        rate(report.goodput),
+        format!("{:.2} %", 100.0 * report.attainment),
+        ms(p50_ms),
+        ms(p90_ms),
+        ms(p99_ms),
+        ms(p999_ms),
+        ms(max_ms),
+    ]
+}
+
+fn aligned(rows: &[[String; COLUMNS.len()]]) -> Vec<String> {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: [usize; COLUMNS.len()] = std::array::from_fn(|column| width(column).unwrap_or(0));
+    let line = |row: &[String; COLUMNS.len()]| {
+        let mut line = format!("{:<1$}", row[0], widths[0]);
+        for (cell, width) in row.iter().zip(widths).skip(1) {
+            line += &format!("  {cell:>width$}");
+        }
+        line
+    };
+    rows.iter().map(line).collect()
+}
+
+fn range(interval: Interval) -> String {
+    format!("{:.4} to {:.4} (±{:.1} %)", interval.low, interval.high, 100.0 * interval.relative())
+}
+
+/// Every outcome that there was, in words.
+pub(super) fn outcomes(tally: &Tally) -> String {
+    let parts = [
+        (tally.in_time, "in time"),
+        (tally.late, "late"),
+        (tally.refused_total(), "refused"),
+        (tally.errors_total(), "errors"),
+        (tally.timeouts, "timed out"),
+        (tally.cancelled, "cancelled"),
+        (tally.connections_lost, "lost their connection"),
+    ];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, name)| format!("{count} {name}"))
+        .collect();
+    format!("{}: {}", tally.requests, parts.join(", "))
+}
+
+fn reasons(what: &str, counts: &BTreeMap<String, u64>) -> Vec<String> {
+    counts.iter().map(|(text, count)| format!("  {what:<8}  {count:>7}  {text}")).collect()
+}
+
+fn percentiles(latency: &Percentiles) -> String {
+    format!(
+        "p50 {:.3}  p99 {:.3}  p99.9 {:.3}  max {:.3} ms",
+        latency.p50_ms, latency.p99_ms, latency.p999_ms, latency.max_ms
+    )
+}
