@@ -1,6 +1,7 @@
 //! gRPC on hyper's HTTP/2: unary calls of messages that are encoded once, so that the client costs less than a server.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -17,8 +18,8 @@ use tokio::sync::Mutex;
 use tonic::{Code, Status};
 
 use super::connection::{Connector, short};
-use super::play::Turns;
 use super::tensor::{InputMetadata, Tensor, requests as requests_of};
+use super::turns::Turns;
 use super::{Answer, Plan, Target};
 use crate::{Error, Share};
 
@@ -94,7 +95,7 @@ impl Channels {
 
     /// One call; the outer error is a lost connection.
     async fn unary(&self, uri: &Uri, body: Bytes) -> Result<Result<Bytes, Status>, Error> {
-        let lost = |error: hyper::Error| self.connector.unreachable(error);
+        let lost = |error: hyper::Error| lost(&self.connector, &error);
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri.clone();
@@ -156,6 +157,17 @@ async fn open(connector: &Connector) -> Result<SendRequest<Full<Bytes>>, Error> 
     // Its end reaches the requests through their sender.
     tokio::spawn(async move { drop(connection.await) });
     Ok(sender)
+}
+
+/// A connection that ended, or that carries something else than HTTP/2.
+fn lost(connector: &Connector, error: &hyper::Error) -> Error {
+    let ended = error.is_closed() || error.is_canceled() || error.is_incomplete_message();
+    match error.source() {
+        Some(source) if !ended && !source.is::<std::io::Error>() => {
+            connector.not_oip(format!("it does not keep to HTTP/2: {source}"))
+        }
+        Some(_) | None => connector.unreachable(error),
+    }
 }
 
 fn uri(target: &Target, path: &str) -> Result<Uri, Error> {
