@@ -212,7 +212,8 @@ fn the_counts_of_client_and_server_agree_under_three_times_its_load() {
                     queue.push_back(release);
                     released
                 });
-                let wanted = if number == ALL { ALL } else { usize::from(number % 3 == 0) };
+                let wanted =
+                    if number == ALL { ALL } else { usize::from(number.is_multiple_of(3)) };
                 let oldest = wanted.min(queue.len());
                 queue.drain(..oldest).for_each(|oldest| oldest.send(()).unwrap());
                 answer
