@@ -185,6 +185,9 @@ fn a_run_that_cannot_start_says_why() {
     let error = plan("grpc", other, every_millisecond(1)).run().unwrap_err();
     assert!(matches!(error, Error::NotOip { .. }), "{error}");
 
+    let error = plan("grpc", serve_text(""), every_millisecond(1)).run().unwrap_err();
+    assert!(matches!(error, Error::NotOip { .. }), "{error}");
+
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = plan("http", closed, every_millisecond(1)).run().unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");

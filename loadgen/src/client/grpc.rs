@@ -159,15 +159,10 @@ async fn open(connector: &Connector) -> Result<SendRequest<Full<Bytes>>, Error> 
     Ok(sender)
 }
 
-/// A connection that ended, or that carries something else than HTTP/2.
+/// A connection that could be made and then carried no answer: during a run it was lost, before it nobody there speaks gRPC.
 fn lost(connector: &Connector, error: &hyper::Error) -> Error {
-    let ended = error.is_closed() || error.is_canceled() || error.is_incomplete_message();
-    match error.source() {
-        Some(source) if !ended && !source.is::<std::io::Error>() => {
-            connector.not_oip(format!("it does not keep to HTTP/2: {source}"))
-        }
-        Some(_) | None => connector.unreachable(error),
-    }
+    let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    connector.not_oip(format!("no answer over HTTP/2: {reason}"))
 }
 
 fn uri(target: &Target, path: &str) -> Result<Uri, Error> {

@@ -5,13 +5,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use models::Slo;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
 use super::{Ledger, Wire, now};
 use crate::client::{Answer, Load, Plan, Stop};
@@ -34,7 +34,7 @@ impl Queue {
     /// The server.
     fn script(&self) -> Script {
         let queue = self.clone();
-        let begun = Instant::now();
+        let begun = now();
         // When each admitted request ends.
         let ends: Arc<Mutex<Vec<Instant>>> = Arc::default();
         let number = AtomicUsize::new(0);
@@ -44,16 +44,14 @@ impl Queue {
             Box::pin(async move {
                 let end = {
                     let mut ends = ends.lock().await;
-                    if ends.iter().rev().take_while(|end| **end > Instant::now()).count()
-                        >= waiting_max
-                    {
+                    if ends.iter().rev().take_while(|end| **end > now()).count() >= waiting_max {
                         return Answer::Refused("queue_full".into());
                     }
-                    let free = ends.last().copied().unwrap_or(begun).max(Instant::now());
+                    let free = ends.last().copied().unwrap_or(begun).max(now());
                     ends.push(free + Duration::from_millis(service));
                     free + Duration::from_millis(service)
                 };
-                sleep_until(end).await;
+                sleep_until(end.into()).await;
                 Answer::Done
             })
         })
