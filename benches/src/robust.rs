@@ -141,6 +141,7 @@ fn world((devices, models): (u32, u32), seed: u64, factor: f64) -> Scenario {
         warmup: Duration::ZERO,
         load: 1.0,
         router: RouterChoice::default(),
+        placement: None,
         executors: vec![ExecutorSpec { count: devices, noise: NOISE, ..ExecutorSpec::default() }],
         models: vec![model],
     }
