@@ -43,7 +43,7 @@ bench-mixed: onnxruntime examples ## Measures how a fast model keeps its objecti
 	$(CARGO) build --release -p server -p benches
 	target/release/mixed $(ARGS)
 
-bench-policies: ## Compares all policies on a sample of the grid in virtual time: minutes, no server, no models. ARGS="--cells N .."
+bench-policies: ## Compares all policies on a sample of the grid in virtual time: minutes, no server, no models. ARGS="--cells N .." or ARGS=--bars for wrong profiles and bounds alone
 	$(CARGO) build --release -p benches --bin policies
 	target/release/policies $(ARGS)
 

@@ -3,6 +3,7 @@
 //!
 //! Machines are shared and differ: every figure is a ratio of two things measured in turn within one run.
 
+pub mod against_bounds;
 mod bar;
 pub mod callgrind;
 pub mod contest;
@@ -13,6 +14,7 @@ pub mod hot;
 mod process;
 mod raw;
 mod reference;
+pub mod robust;
 mod traffic;
 
 pub use bar::{Bar, median, verdict};

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use account::Account;
+use benches::against_bounds::{clairvoyant, staggered};
 use benches::contest::contest;
 use benches::grid::Grid;
+use benches::robust::{WORLDS, robust};
 use clap::Parser;
 use sim::parallel;
 
@@ -33,6 +35,9 @@ struct Cli {
     /// Threads; one a core if absent
     #[arg(long)]
     threads: Option<usize>,
+    /// Only the bars of the default policies: wrong profiles and bounds, without the comparison
+    #[arg(long)]
+    bars: bool,
     /// Writes the tables as CSV and a page with plots into that folder
     #[arg(long, value_name = "FOLDER")]
     write: Option<PathBuf>,
@@ -52,6 +57,10 @@ fn run(cli: &Cli) -> Result<(), String> {
     let grid = Grid::present()?;
     for absent in &grid.absent {
         println!("left out: {absent}");
+    }
+    bars(cli, &grid)?;
+    if cli.bars {
+        return Ok(());
     }
     let all = grid.all();
     let spots = if cli.full { all.clone() } else { grid.sample(usize::from(cli.cells), cli.seed) };
@@ -83,6 +92,36 @@ fn run(cli: &Cli) -> Result<(), String> {
         account.write(folder, form)?;
     }
     println!("{}", account.last_line());
+    Ok(())
+}
+
+/// One piece of what the default policies are held against.
+#[derive(Clone, Copy, Debug)]
+enum Piece {
+    Robust((u32, u32)),
+    Staggered(usize),
+    Clairvoyant(usize),
+}
+
+/// What the default policies reach where runs are not as profiled, and of what no policy can exceed.
+fn bars(cli: &Cli, grid: &Grid) -> Result<(), String> {
+    let profiles = || 0..grid.profiles.len();
+    let pieces: Vec<Piece> = WORLDS
+        .into_iter()
+        .map(Piece::Robust)
+        .chain(profiles().map(Piece::Staggered))
+        .chain(profiles().map(Piece::Clairvoyant))
+        .collect();
+    let name = |piece: &Piece| format!("{piece:?}");
+    let run = |piece: &Piece| match *piece {
+        Piece::Robust(world) => robust(world, cli.seed),
+        Piece::Staggered(profile) => staggered(grid, profile, cli.seed),
+        Piece::Clairvoyant(profile) => clairvoyant(grid, profile, cli.seed),
+    };
+    let threads = parallel::threads(cli.threads, pieces.len());
+    for lines in parallel::map(&pieces, threads, name, run) {
+        lines.map_err(|error| error.to_string())?.iter().for_each(|line| println!("{line}"));
+    }
     Ok(())
 }
 
