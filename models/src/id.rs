@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct VariantId(pub u32);
 
+/// A task: several variants that give the same kind of answer. Never reused while the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TaskId(pub u32);
+
 /// Where batches run one at a time: a device or a share of one. Dense from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ExecutorId(pub u32);
@@ -16,6 +20,14 @@ pub struct BatchId(pub u64);
 
 impl VariantId {
     /// The index of this variant in a dense table.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl TaskId {
+    /// The index of this task in a dense table.
     #[must_use]
     pub fn index(self) -> usize {
         self.0 as usize

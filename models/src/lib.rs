@@ -7,12 +7,14 @@ mod config;
 mod datatype;
 mod device;
 mod duration;
+mod goals;
 mod id;
 mod onnx;
 mod profile;
 mod settings;
 mod signature;
 mod slo;
+mod task;
 
 pub use catalog::{
     CatalogError, ModelDescription, ModelFiles, QUEUE_MAX, ROWS_MAX, VersionPolicy, describe,
@@ -22,9 +24,11 @@ pub use config::ModelConfig;
 pub use datatype::DataType;
 pub use device::DeviceKind;
 pub use duration::{deserialize_duration, deserialize_duration_option, parse_duration};
-pub use id::{BatchId, ExecutorId, VariantId};
+pub use goals::{Accuracy, Cost, Goals, Objective};
+pub use id::{BatchId, ExecutorId, TaskId, VariantId};
 pub use onnx::read_signature;
 pub use profile::{LatencyProfile, ProfileError, ProfilePoint};
 pub use settings::{BatchingMode, ModelSettings, PadRule};
 pub use signature::{Dim, Signature, TensorSpec};
 pub use slo::Slo;
+pub use task::{Named, TaskRules, TaskSettings, VariantClaim};

@@ -136,7 +136,7 @@ const WEIGHT_MAX: f64 = 1000.0;
 const MULTIPLE_LIMIT: u64 = 1 << 16;
 
 /// The parser's complaint in words for operators, with the key whose value it is about.
-fn sentence(text: &str, offset: usize, message: &str) -> String {
+pub(crate) fn sentence(text: &str, offset: usize, message: &str) -> String {
     let reason = message.replace('\n', " ");
     let reason = match reason.rsplit_once("expected ") {
         Some((found, "u32" | "u64" | "usize")) => format!("{found}expected a whole number from 0"),
@@ -155,7 +155,7 @@ fn sentence(text: &str, offset: usize, message: &str) -> String {
     }
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
+pub(crate) fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
 }
 

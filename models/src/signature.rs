@@ -46,7 +46,39 @@ pub struct Signature {
     pub batched: bool,
 }
 
+impl TensorSpec {
+    fn form(&self) -> String {
+        let dims: Vec<_> = self.dims.iter().map(|dim| dim.protocol().to_string()).collect();
+        format!("{} [{}]", self.datatype, dims.join(", "))
+    }
+}
+
 impl Signature {
+    /// What a client would notice if the other answered in place of this, as a sentence; `None` for nothing. What
+    /// ONNX calls an axis is no difference.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let kinds =
+            [("input", &self.inputs, &other.inputs), ("output", &self.outputs, &other.outputs)];
+        for (kind, there, here) in kinds {
+            for pair in
+                there.iter().zip(here.iter()).filter(|(there, here)| there.name != here.name)
+            {
+                return Some(format!("{kind} '{}' is '{}' here", pair.0.name, pair.1.name));
+            }
+            if there.len() != here.len() {
+                return Some(format!("{} {kind}s there and {} here", there.len(), here.len()));
+            }
+            let forms = there.iter().map(|spec| (&spec.name, spec.form()));
+            let mut forms = forms.zip(here.iter().map(TensorSpec::form));
+            if let Some(((name, there), here)) = forms.find(|((_, there), here)| there != here) {
+                return Some(format!("{kind} '{name}' is {there} there and {here} here"));
+            }
+        }
+        (self.batched != other.batched)
+            .then(|| "only one of them takes several rows at once".to_owned())
+    }
+
     /// The input of that name and its position.
     #[must_use]
     pub fn input(&self, name: &str) -> Option<(usize, &TensorSpec)> {
