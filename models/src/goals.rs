@@ -16,13 +16,13 @@ pub struct Accuracy(u32);
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(try_from = "f64", into = "f64")]
-pub struct Cost(u64);
+pub struct Cost(u32);
 
 const MILLION: f64 = 1e6;
 const THOUSAND: f64 = 1e3;
 
 /// Costs that differ by more than a billion times are a mistake.
-const COST_MAX: f64 = 1e9;
+const COST_MAX: f64 = 1e6;
 
 impl TryFrom<f64> for Accuracy {
     type Error = String;
@@ -62,16 +62,15 @@ impl TryFrom<f64> for Cost {
     )]
     fn try_from(cost: f64) -> Result<Self, String> {
         match (0.0..=COST_MAX).contains(&cost) {
-            true => Ok(Self((cost * THOUSAND).round() as u64)),
+            true => Ok(Self((cost * THOUSAND).round() as u32)),
             false => Err(format!("expected a cost from 0 to {COST_MAX}, found {cost}")),
         }
     }
 }
 
 impl From<Cost> for f64 {
-    #[expect(clippy::cast_precision_loss, reason = "at most 10^12 thousandths")]
     fn from(cost: Cost) -> Self {
-        cost.0 as Self / THOUSAND
+        Self::from(cost.0) / THOUSAND
     }
 }
 
@@ -126,6 +125,12 @@ pub struct Goals {
 }
 
 impl Goals {
+    /// The same, but as soon as may be.
+    #[must_use]
+    pub fn at_once(self) -> Self {
+        Self { objective: Some(Objective::Latency), ..self }
+    }
+
     /// Whether a variant of that accuracy and cost may answer.
     #[must_use]
     pub fn allow(&self, accuracy: Accuracy, cost: Cost) -> bool {

@@ -61,10 +61,9 @@ impl Signature {
         let kinds =
             [("input", &self.inputs, &other.inputs), ("output", &self.outputs, &other.outputs)];
         for (kind, there, here) in kinds {
-            for pair in
-                there.iter().zip(here.iter()).filter(|(there, here)| there.name != here.name)
-            {
-                return Some(format!("{kind} '{}' is '{}' here", pair.0.name, pair.1.name));
+            let mut pairs = there.iter().zip(here.iter());
+            if let Some((there, here)) = pairs.find(|(there, here)| there.name != here.name) {
+                return Some(format!("{kind} '{}' there is '{}' here", there.name, here.name));
             }
             if there.len() != here.len() {
                 return Some(format!("{} {kind}s there and {} here", there.len(), here.len()));

@@ -272,7 +272,7 @@ mod tests {
             ),
             (
                 format!("[[variant]]\nmodel = \"a\"\naccuracy = 0.9\ncost = -1.0\n{rest}"),
-                "4: `cost`: expected a cost from 0 to 1000000000, found -1",
+                "4: `cost`: expected a cost from 0 to 1000000, found -1",
             ),
             (
                 format!(

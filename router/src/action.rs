@@ -28,6 +28,15 @@ pub enum Action {
         /// Which batch; `Router::batch` no longer has it.
         batch: BatchId,
     },
+    /// A request of a task will be answered by that variant.
+    Choose {
+        /// Which request.
+        id: RequestId,
+        /// Who answers.
+        variant: VariantId,
+        /// From arrival, when the answer is predicted to be there.
+        predicted: Duration,
+    },
     /// Tell a client that there will be no answer. Final.
     Reply {
         /// Which request.
@@ -65,6 +74,11 @@ pub enum Rejection {
         /// From arrival, when the answer would have come.
         predicted: Duration,
     },
+    /// At its arrival: no variant of the task is as accurate and as cheap as it asks.
+    GoalsImpossible {
+        /// The variant that comes nearest.
+        nearest: VariantId,
+    },
     /// While it waited: it can no longer be met.
     DeadlineHopeless,
     /// As many requests wait for this model as may.
@@ -85,7 +99,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// One of each, in the order of [`Self::index`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::DeadlineUnreachable { predicted: Duration::ZERO },
         Self::DeadlineHopeless,
         Self::QueueFull,
@@ -95,6 +109,7 @@ impl Rejection {
         Self::ExecutorLost,
         Self::Draining,
         Self::PricedOut,
+        Self::GoalsImpossible { nearest: VariantId(0) },
     ];
 
     /// A dense number, for tables of counters.
@@ -110,6 +125,7 @@ impl Rejection {
             Self::ExecutorLost => 6,
             Self::Draining => 7,
             Self::PricedOut => 8,
+            Self::GoalsImpossible { .. } => 9,
         }
     }
 
@@ -120,6 +136,7 @@ impl Rejection {
             Self::DeadlineUnreachable { .. } | Self::DeadlineHopeless => true,
             Self::QueueFull
             | Self::PricedOut
+            | Self::GoalsImpossible { .. }
             | Self::TooManyShapes
             | Self::NotServed
             | Self::NoExecutor
@@ -136,6 +153,7 @@ impl Rejection {
             Self::DeadlineHopeless => "deadline_hopeless",
             Self::QueueFull => "queue_full",
             Self::PricedOut => "priced_out",
+            Self::GoalsImpossible { .. } => "goals_impossible",
             Self::TooManyShapes => "too_many_shapes",
             Self::NotServed => "not_served",
             Self::NoExecutor => "no_executor",

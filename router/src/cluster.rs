@@ -271,6 +271,16 @@ impl Cluster {
         placed.flat_map(|placed| common(placed, &self.up)).map(executor_id)
     }
 
+    /// Whether both variants are in place on the same executors.
+    pub(crate) fn same_place(&self, one: VariantId, other: VariantId) -> bool {
+        one == other || self.placed(one) == self.placed(other)
+    }
+
+    /// Whether some executor that is up has both variants.
+    pub(crate) fn share_place(&self, one: VariantId, other: VariantId) -> bool {
+        one == other || self.with(one).any(|executor| self.has(executor, other))
+    }
+
     /// How many executors are up and have that variant.
     pub(crate) fn count(&self, variant: VariantId) -> u32 {
         let count = self.placed(variant).map_or(0, |placed| placed.intersection_count(&self.up));

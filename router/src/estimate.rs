@@ -80,6 +80,11 @@ impl Estimate {
         &self.current
     }
 
+    /// The median of that many rows as it was measured, uncorrected.
+    pub(crate) fn measured(&self, rows: u32) -> Duration {
+        self.base.median(rows)
+    }
+
     /// Learns from a run.
     pub(crate) fn correct(&mut self, rows: u32, elapsed: Duration) {
         let ratio = elapsed.as_secs_f64() / self.base.median(rows).as_secs_f64();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use batcher::{PolicySettings, Request, RequestId};
-use models::{BatchId, ExecutorId, LatencyProfile, Slo, VariantId};
+use models::{Accuracy, BatchId, Cost, ExecutorId, Goals, LatencyProfile, Slo, TaskId, VariantId};
 use serde::{Deserialize, Serialize};
 
 use crate::place::Placement;
@@ -18,6 +18,17 @@ pub enum Event {
         /// Which variant it asks for.
         variant: VariantId,
         /// The shape of its rows.
+        shape: Shape,
+    },
+    /// A request wants an answer of any variant of that task, by its goals.
+    TaskArrived {
+        /// The request.
+        request: Request,
+        /// Which task it asks for.
+        task: TaskId,
+        /// What it wants beside its deadline, with the task's defaults filled in.
+        goals: Goals,
+        /// The shape of its rows, which is the same number for all of the task's variants.
         shape: Shape,
     },
     /// A client no longer wants its answer. Ignored unless the request waits.
@@ -50,6 +61,16 @@ pub enum Event {
     VariantRetired {
         /// Which variant.
         variant: VariantId,
+    },
+    /// A task takes requests from this moment, with these variants and no others.
+    TaskLoaded {
+        /// All that the router must know of it.
+        spec: Box<TaskSpec>,
+    },
+    /// A task takes no new requests.
+    TaskRetired {
+        /// Which task.
+        task: TaskId,
     },
     /// An executor can run batches.
     ExecutorUp {
@@ -149,6 +170,28 @@ pub struct Weights {
     pub bytes: u64,
     /// How long an executor needs to load them, beside what it runs.
     pub load: Duration,
+}
+
+/// All that the router must know of a task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// Which task.
+    pub task: TaskId,
+    /// The name of its selection policy.
+    pub policy: String,
+    /// Who can answer, in the operator's order.
+    pub choices: Vec<Choice>,
+}
+
+/// A variant that can answer a task's requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Which variant.
+    pub variant: VariantId,
+    /// How often it is right.
+    pub accuracy: Accuracy,
+    /// What an answer costs next to the others'.
+    pub cost: Cost,
 }
 
 /// The weight of a variant for which none is set.

@@ -37,7 +37,14 @@ impl Lane {
 
     /// Executor time that all that waits here takes in full batches, as planned.
     pub(crate) fn backlog(&self) -> Duration {
-        let rows = self.batcher.queue().rows();
+        self.time_of(self.batcher.queue().rows())
+    }
+
+    /// Executor time that so many rows take in full batches, as planned.
+    pub(crate) fn time_of(&self, rows: u32) -> Duration {
+        if rows == 0 {
+            return Duration::ZERO;
+        }
         let size = rows.min(self.batch_max).max(1);
         self.estimate.profile().time(size).mul_f64(f64::from(rows) / f64::from(size))
     }

@@ -1,4 +1,4 @@
-//! The whole scheduler as one state machine: admit, dispatch; and beside it where models are placed. No clock, no IO.
+//! The whole scheduler as one state machine: admit, select, dispatch; and beside it where models are placed. No clock, no IO.
 //!
 //! Events go in, actions come out ([`Event`], [`Action`]: the complete interface to the world). Whoever drives it
 //! calls [`Router::handle`], drains [`Router::poll_action`], and comes back at [`Router::poll_timeout`].
@@ -16,6 +16,7 @@ pub mod place;
 mod recording;
 mod roster;
 mod router;
+mod select;
 mod store;
 mod tally;
 
@@ -23,7 +24,8 @@ pub use action::{Action, Rejection};
 pub use admit::{ADMISSIONS, AdmissionEntry};
 pub use dispatch::{DISPATCHES, DispatchEntry};
 pub use estimate::Prediction;
-pub use event::{Event, PolicyNames, Shape, ShapeId, VariantSpec, Weights};
+pub use event::{Choice, Event, PolicyNames, Shape, ShapeId, TaskSpec, VariantSpec, Weights};
 pub use recording::Line;
 pub use router::{Batch, Reason, Router, RouterSettings, UnknownSetting};
+pub use select::{SELECTIONS, SelectEntry};
 pub use tally::Tally;

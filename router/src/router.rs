@@ -4,6 +4,7 @@ mod door;
 mod lanes;
 mod policies;
 mod step;
+mod tasks;
 mod weights;
 mod withdraw;
 
@@ -14,6 +15,7 @@ use batcher::{Instant, Ran, Request, RequestId};
 use models::{BatchId, ExecutorId, VariantId};
 use serde::{Deserialize, Serialize};
 
+use self::tasks::Task;
 use crate::admit::{ADMISSIONS, Admission};
 use crate::agenda::Agenda;
 use crate::cluster::Cluster;
@@ -22,6 +24,7 @@ use crate::estimate::Prediction;
 use crate::lane::{Lane, LaneId};
 use crate::load::Load;
 use crate::roster::Roster;
+use crate::select::Run;
 use crate::store::Store;
 use crate::{Action, Event, Rejection, ShapeId, Tally, VariantSpec, admit, dispatch};
 
@@ -119,6 +122,7 @@ pub struct Router {
     dispatch: Box<dyn Dispatch>,
     cluster: Cluster,
     variants: Vec<Option<Variant>>,
+    tasks: Vec<Option<Task>>,
     lanes: Vec<Lane>,
     /// Lanes in which requests wait.
     active: Roster,
@@ -184,6 +188,7 @@ impl Router {
             cluster: Cluster::new(settings.lead),
             settings,
             variants: Vec::new(),
+            tasks: Vec::new(),
             lanes: Vec::new(),
             active: Roster::default(),
             ready: Roster::default(),
@@ -208,11 +213,16 @@ impl Router {
             Event::RequestArrived { request, variant, shape } => {
                 self.arrived(&request, variant, shape, now)
             }
+            Event::TaskArrived { request, task, goals, shape } => {
+                self.task_arrived(&request, task, (goals, shape), now)
+            }
             Event::RequestCancelled { id, variant, shape } => self.cancelled(id, variant, shape),
             Event::BatchFinished { batch, elapsed } => self.finished(batch, Some(elapsed), now),
             Event::BatchFailed { batch } => self.finished(batch, None, now),
             Event::VariantLoaded { spec } => self.loaded(*spec, now),
             Event::VariantRetired { variant } => self.retired(variant),
+            Event::TaskLoaded { spec } => self.task_loaded(*spec),
+            Event::TaskRetired { task } => self.task_retired(task),
             Event::ExecutorUp { executor } => {
                 self.cluster.up(executor);
                 self.review(now);
@@ -345,9 +355,13 @@ impl Router {
         let lane = &mut self.lanes[batch.lane];
         lane.running -= 1;
         if let Some(elapsed) = elapsed {
+            let run = Run { measured: lane.estimate.measured(batch.rows), elapsed };
             lane.estimate.correct(batch.rows, elapsed);
             let ran = Ran { rows: batch.rows, elapsed, slo: batch.slo(), in_time: late == 0 };
             lane.batcher.ran(&ran, now);
+            for task in self.tasks.iter_mut().flatten() {
+                task.ran(run);
+            }
             self.tally.finished += requests;
             self.tally.late += late;
             if late > 0 {

@@ -412,7 +412,7 @@ impl World {
                 Action::Reply { id, rejection } => self.refuse(id, &rejection)?,
                 Action::Load { executor, variant } => self.load(executor, variant)?,
                 Action::Evict { executor, variant } => self.evict(executor, variant)?,
-                Action::Unload { .. } => {}
+                Action::Choose { .. } | Action::Unload { .. } => {}
             }
         }
         Ok(())

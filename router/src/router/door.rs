@@ -27,7 +27,33 @@ impl Router {
         }
     }
 
-    fn enter(
+    pub(super) fn enter(
+        &mut self,
+        request: &Request,
+        id: VariantId,
+        shape: Shape,
+        now: Instant,
+    ) -> Result<LaneId, Rejection> {
+        let lane = self.knock(request, id, shape, now)?;
+        let rate = self.lanes[lane].batcher.queue().arrivals().per_nano();
+        self.load.asked(request.rows, rate, now);
+        self.pass(request, id, lane, now)
+    }
+
+    /// Enters a lane after another one has refused: the request is asked once, not twice.
+    pub(super) fn enter_instead(
+        &mut self,
+        request: &Request,
+        id: VariantId,
+        shape: Shape,
+        now: Instant,
+    ) -> Result<LaneId, Rejection> {
+        let lane = self.knock(request, id, shape, now)?;
+        self.pass(request, id, lane, now)
+    }
+
+    /// The lane that a request asks to enter; it is told so.
+    fn knock(
         &mut self,
         request: &Request,
         id: VariantId,
@@ -38,14 +64,21 @@ impl Router {
             return Err(Rejection::Draining);
         }
         let open = |variant: &&Variant| !variant.retired;
-        let variant = self.variant(id).filter(open).ok_or(Rejection::NotServed)?;
-        let full = variant.waiting >= variant.spec.queue_max;
+        self.variant(id).filter(open).ok_or(Rejection::NotServed)?;
         let lane = self.lane_for(id, shape).ok_or(Rejection::TooManyShapes)?;
-        let state = &mut self.lanes[lane];
-        state.batcher.note_offer(request.rows, now);
-        let rate = state.batcher.queue().arrivals().per_nano();
-        self.load.asked(request.rows, rate, now);
-        if full {
+        self.lanes[lane].batcher.note_offer(request.rows, now);
+        Ok(lane)
+    }
+
+    fn pass(
+        &mut self,
+        request: &Request,
+        id: VariantId,
+        lane: LaneId,
+        now: Instant,
+    ) -> Result<LaneId, Rejection> {
+        let variant = self.variant_mut(id);
+        if variant.waiting >= variant.spec.queue_max {
             return Err(Rejection::QueueFull);
         }
         if !self.store.is_empty() {

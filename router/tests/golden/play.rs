@@ -232,6 +232,10 @@ impl Play {
                     self.note(&format!("  -> batch {} is withdrawn", batch.0));
                     self.withdraw(executor, batch);
                 }
+                Action::Choose { id, variant, predicted } => {
+                    let (id, model) = (id.0, variant.0);
+                    self.note(&format!("  -> request {id} is for model {model}, in {predicted:?}"));
+                }
                 Action::Reply { id, rejection } => {
                     self.note(&format!("  -> request {} is refused: {rejection:?}", id.0));
                     self.ended(id);

@@ -28,6 +28,8 @@ pub(super) struct Outcomes {
     from: Instant,
     pub(super) models: BTreeMap<VariantId, Outcome>,
     open: BTreeMap<RequestId, VariantId>,
+    /// A task's request without its variant; one that gets none is of no variant, and not counted.
+    asking: Option<RequestId>,
     held: BTreeMap<BatchId, (VariantId, Vec<Request>)>,
 }
 
@@ -44,7 +46,13 @@ impl Outcomes {
             }
             Event::BatchFinished { batch, .. } => self.finished(*batch, at),
             Event::BatchFailed { batch } => drop(self.held.remove(batch)),
+            Event::TaskArrived { request, .. } if request.arrived >= self.from => {
+                self.asking = Some(request.id);
+            }
             Event::RequestArrived { .. }
+            | Event::TaskArrived { .. }
+            | Event::TaskLoaded { .. }
+            | Event::TaskRetired { .. }
             | Event::RequestCancelled { .. }
             | Event::VariantLoaded { .. }
             | Event::VariantRetired { .. }
@@ -66,6 +74,12 @@ impl Outcomes {
                 self.held.insert(*batch, (*variant, requests.unwrap_or_default()));
             }
             Action::Withdraw { batch, .. } => drop(self.held.remove(batch)),
+            Action::Choose { id, variant, .. } => {
+                if self.asking.take_if(|asking| asking == id).is_some() {
+                    self.open.insert(*id, *variant);
+                    self.models.entry(*variant).or_default().asked += 1;
+                }
+            }
             Action::Reply { id, .. } => {
                 if let Some(variant) = self.open.remove(id) {
                     self.models.entry(variant).or_default().refused += 1;

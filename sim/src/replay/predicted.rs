@@ -111,7 +111,7 @@ impl<'a> Predicted<'a> {
                 }
                 // A server's models are in place; no executor stated its memory.
                 Action::Load { .. } | Action::Evict { .. } => {}
-                Action::Reply { .. } | Action::Unload { .. } => {}
+                Action::Choose { .. } | Action::Reply { .. } | Action::Unload { .. } => {}
             }
         }
     }

@@ -83,10 +83,9 @@ pub fn validate(text: &str, validation: &Validation) -> Result<Vec<Validated>, R
     walk(text.lines(), |_, at, line| recorded.note(at, line))?;
     recorded.runs.settle();
     let empty = || ReplayError::Line { line: 1, reason: "no request arrives after it".to_owned() };
-    let mut arrivals = recorded
-        .happened
-        .iter()
-        .filter_map(|(at, event)| matches!(event, Event::RequestArrived { .. }).then_some(*at));
+    let mut arrivals = recorded.happened.iter().filter_map(|(at, event)| {
+        matches!(event, Event::RequestArrived { .. } | Event::TaskArrived { .. }).then_some(*at)
+    });
     let first = arrivals.next().ok_or_else(empty)?;
     let (from, last) = (first + validation.warmup, arrivals.next_back().unwrap_or(first));
     let mut measured = Outcomes::from(from);
@@ -122,7 +121,8 @@ impl Recorded {
             }
             Line::Action(Action::Withdraw { batch, .. }) => drop(self.launched.remove(batch)),
             Line::Action(
-                Action::Reply { .. }
+                Action::Choose { .. }
+                | Action::Reply { .. }
                 | Action::Load { .. }
                 | Action::Evict { .. }
                 | Action::Unload { .. },
@@ -140,6 +140,9 @@ impl Recorded {
                 self.happened.push((at, event.clone()));
             }
             Event::RequestArrived { .. }
+            | Event::TaskArrived { .. }
+            | Event::TaskLoaded { .. }
+            | Event::TaskRetired { .. }
             | Event::RequestCancelled { .. }
             | Event::VariantRetired { .. }
             | Event::ExecutorUp { .. }

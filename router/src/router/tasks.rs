@@ -1,0 +1,302 @@
+//! A request that names a task: the variants that may answer, what is to be expected of each, and the one chosen.
+
+use std::time::Duration;
+
+use batcher::{Instant, Request};
+use models::{Goals, Objective, TaskId, VariantId};
+
+use super::{Router, Variant};
+use crate::cluster::Cluster;
+use crate::lane::{Lane, LaneId};
+use crate::roster::Roster;
+use crate::select::{self, Ask, Prospect, SELECTIONS, Select};
+use crate::{Action, Choice, Rejection, Shape, TaskSpec};
+
+/// A task that takes requests.
+pub(super) struct Task {
+    /// With each one's place in the operator's list: the most accurate first, of equals the cheapest.
+    choices: Vec<(usize, Choice)>,
+    policy: Box<dyn Select>,
+    /// For requests that state an objective, in the order of [`Objective::ALL`].
+    objectives: [Box<dyn Select>; 3],
+}
+
+impl Task {
+    fn new(spec: TaskSpec) -> Self {
+        let mut choices: Vec<_> = spec.choices.into_iter().enumerate().collect();
+        choices.sort_by_key(|(place, choice)| {
+            (std::cmp::Reverse(choice.accuracy), choice.cost, *place)
+        });
+        let named = SELECTIONS.iter().find(|entry| entry.name == spec.policy);
+        let policy = (named.unwrap_or(&SELECTIONS[0]).build)();
+        let objectives =
+            Objective::ALL.map(|(_, objective)| (select::by_objective(objective).build)());
+        Self { choices, policy, objectives }
+    }
+
+    fn policy(&mut self, objective: Option<Objective>) -> &mut dyn Select {
+        match objective {
+            None => &mut *self.policy,
+            Some(Objective::Accuracy) => &mut *self.objectives[0],
+            Some(Objective::Latency) => &mut *self.objectives[1],
+            Some(Objective::Cost) => &mut *self.objectives[2],
+        }
+    }
+
+    /// Tells all policies of a batch that ran.
+    pub(super) fn ran(&mut self, run: select::Run) {
+        self.policy.ran(run);
+        self.objectives.iter_mut().for_each(|policy| policy.ran(run));
+    }
+}
+
+impl Router {
+    pub(super) fn task_loaded(&mut self, spec: TaskSpec) {
+        let index = spec.task.index();
+        if self.tasks.len() <= index {
+            self.tasks.resize_with(index + 1, || None);
+        }
+        self.tasks[index] = Some(Task::new(spec));
+    }
+
+    pub(super) fn task_retired(&mut self, task: TaskId) {
+        if let Some(slot) = self.tasks.get_mut(task.index()) {
+            *slot = None;
+        }
+    }
+
+    pub(super) fn task_arrived(
+        &mut self,
+        request: &Request,
+        task: TaskId,
+        (goals, shape): (Goals, Shape),
+        now: Instant,
+    ) {
+        self.tally.arrived += 1;
+        match self.enter_task(request, task, (goals, shape), now) {
+            Ok((lane, prospect)) => {
+                let (variant, predicted) = (prospect.variant, prospect.end());
+                self.actions.push_back(Action::Choose { id: request.id, variant, predicted });
+                self.consider(lane, now);
+            }
+            Err(rejection) => self.refuse(request.id, rejection),
+        }
+    }
+
+    fn enter_task(
+        &mut self,
+        request: &Request,
+        task: TaskId,
+        (goals, shape): (Goals, Shape),
+        now: Instant,
+    ) -> Result<(LaneId, Prospect), Rejection> {
+        if self.draining {
+            return Err(Rejection::Draining);
+        }
+        let mut tasks = std::mem::take(&mut self.tasks);
+        let state = tasks.get_mut(task.index()).and_then(Option::as_mut);
+        let entered = state
+            .ok_or(Rejection::NotServed)
+            .and_then(|task| self.enter_best(request, task, (goals, shape), now));
+        self.tasks = tasks;
+        entered
+    }
+
+    /// Enters the lane of the variant chosen; if its door is shut, that of the one predicted to answer first.
+    fn enter_best(
+        &mut self,
+        request: &Request,
+        task: &mut Task,
+        (goals, shape): (Goals, Shape),
+        now: Instant,
+    ) -> Result<(LaneId, Prospect), Rejection> {
+        let chosen = self.choose(request, task, (goals, shape), now)?;
+        let refused = match self.enter(request, chosen.variant, shape, now) {
+            Ok(lane) => return Ok((lane, chosen)),
+            Err(refused) => refused,
+        };
+        let soonest = self.choose(request, task, (goals.at_once(), shape), now)?;
+        if soonest.variant == chosen.variant {
+            return Err(refused);
+        }
+        let lane = self.enter_instead(request, soonest.variant, shape, now)?;
+        Ok((lane, soonest))
+    }
+
+    fn choose(
+        &self,
+        request: &Request,
+        task: &mut Task,
+        (goals, shape): (Goals, Shape),
+        now: Instant,
+    ) -> Result<Prospect, Rejection> {
+        let budget = match request.deadline.0 {
+            Instant::NEVER => Duration::MAX,
+            deadline => deadline.since(now),
+        };
+        // The policy and the list are parts of one task, and both are needed at once.
+        let choices = std::mem::take(&mut task.choices);
+        let mut view = View { router: self, request, shape, now, outlook: None };
+        let mut allowed = choices
+            .iter()
+            .filter(|(_, choice)| goals.allow(choice.accuracy, choice.cost))
+            .filter_map(|&(place, choice)| view.prospect(place, choice));
+        let chosen =
+            task.policy(goals.objective).choose(&mut Ask { budget, prospects: &mut allowed });
+        drop(allowed);
+        let chosen = chosen.ok_or_else(|| self.nearest(&choices, goals));
+        task.choices = choices;
+        chosen
+    }
+
+    /// Why nobody may answer.
+    fn nearest(&self, choices: &[(usize, Choice)], goals: Goals) -> Rejection {
+        let served = |(_, choice): &&(usize, Choice)| self.serving(choice.variant).is_some();
+        let served = || choices.iter().filter(served).map(|(_, choice)| *choice);
+        let accuracy =
+            |choice: &Choice| goals.min_accuracy.is_none_or(|min| choice.accuracy >= min);
+        let cost = |choice: &Choice| goals.max_cost.is_none_or(|max| choice.cost <= max);
+        if served().any(|choice| goals.allow(choice.accuracy, choice.cost)) {
+            return Rejection::NoExecutor;
+        }
+        // Those that are cheap enough come first, the most accurate of them; if none is, the cheapest.
+        let cheap = served().find(cost);
+        let cheapest =
+            || served().filter(accuracy).chain(served()).min_by_key(|choice| choice.cost);
+        match cheap.or_else(cheapest) {
+            Some(nearest) => Rejection::GoalsImpossible { nearest: nearest.variant },
+            None => Rejection::NotServed,
+        }
+    }
+
+    fn serving(&self, variant: VariantId) -> Option<&Variant> {
+        self.variant(variant).filter(|variant| !variant.retired)
+    }
+}
+
+/// The variants of a task as one request sees them.
+struct View<'a> {
+    router: &'a Router,
+    request: &'a Request,
+    shape: Shape,
+    now: Instant,
+    outlook: Option<Outlook>,
+}
+
+/// What all variants on the same executors have in common.
+#[derive(Clone, Copy)]
+struct Outlook {
+    /// A variant in place on those executors.
+    variant: VariantId,
+    /// How many there are.
+    executors: u32,
+    /// Until the first of them is free, as planned.
+    start: Duration,
+    /// What waits for them and is more urgent than the request.
+    backlog: Duration,
+}
+
+impl View<'_> {
+    fn prospect(&mut self, place: usize, choice: Choice) -> Option<Prospect> {
+        let router = self.router;
+        let variant = router.serving(choice.variant)?;
+        let outlook = self.outlook(choice.variant)?;
+        let lane = variant.lanes.iter().find(|(shape, _)| *shape == self.shape.id);
+        let Some(&(_, lane)) = lane else {
+            return Some(self.unseen(place, choice, variant, outlook));
+        };
+        let lane = &router.lanes[lane];
+        let ahead = rows_ahead(lane, self.request);
+        let rows = ahead + self.request.rows;
+        let (full, rows) = split(rows, lane.batch_max.max(self.request.rows));
+        let others = outlook.backlog.saturating_sub(lane.time_of(ahead));
+        let own = lane.estimate.profile().time(lane.batch_max) * full;
+        Some(Prospect {
+            variant: choice.variant,
+            place,
+            accuracy: choice.accuracy,
+            cost: choice.cost,
+            wait: outlook.start + (others + own) / outlook.executors,
+            time: lane.estimate.profile().time(rows),
+            measured: lane.estimate.measured(rows),
+        })
+    }
+
+    /// Of a shape that this variant has not had: as its lane will believe at first.
+    #[expect(clippy::cast_precision_loss, reason = "element counts are far below 2^53")]
+    fn unseen(
+        &self,
+        place: usize,
+        choice: Choice,
+        variant: &Variant,
+        outlook: Outlook,
+    ) -> Prospect {
+        let scale = match (self.shape.elements, variant.spec.profiled_elements) {
+            (0, _) | (_, 0) => 1.0,
+            (elements, profiled) => elements as f64 / profiled as f64,
+        };
+        let (rows, profile) = (self.request.rows, &variant.spec.profile);
+        Prospect {
+            variant: choice.variant,
+            place,
+            accuracy: choice.accuracy,
+            cost: choice.cost,
+            wait: outlook.start + outlook.backlog / outlook.executors,
+            time: profile.time(rows).mul_f64(scale),
+            measured: profile.median(rows).mul_f64(scale),
+        }
+    }
+
+    /// `None` if no executor has the variant.
+    fn outlook(&mut self, variant: VariantId) -> Option<Outlook> {
+        let Router { cluster, lanes, active, .. } = self.router;
+        if let Some(known) = self.outlook.filter(|known| cluster.same_place(known.variant, variant))
+        {
+            return Some(known);
+        }
+        let executors = cluster.count(variant);
+        if executors == 0 {
+            return None;
+        }
+        let start = cluster.earliest_start(variant, self.now).since(self.now);
+        let backlog = backlog(cluster, (lanes, active), variant, self.request);
+        let outlook = Outlook { variant, executors, start, backlog };
+        self.outlook = Some(outlook);
+        Some(outlook)
+    }
+}
+
+/// Executor time of all that waits for any executor of that variant and is more urgent than the request.
+fn backlog(
+    cluster: &Cluster,
+    (lanes, active): (&[Lane], &Roster),
+    variant: VariantId,
+    request: &Request,
+) -> Duration {
+    let waiting = active.iter().map(|lane| &lanes[lane]);
+    let theirs = waiting.filter(|lane| cluster.share_place(lane.variant, variant));
+    theirs.map(|lane| lane.time_of(rows_ahead(lane, request))).sum()
+}
+
+fn rows_ahead(lane: &Lane, request: &Request) -> u32 {
+    lane.batcher.queue().rows_ahead_of(request.priority, request.deadline)
+}
+
+/// Full batches, and the rows of the one that is left, at least one row.
+fn split(rows: u32, batch_max: u32) -> (u32, u32) {
+    let full = rows.saturating_sub(1) / batch_max;
+    (full, rows - full * batch_max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_batch_is_never_empty() {
+        let splits = [(1, (0, 1)), (4, (0, 4)), (5, (1, 1)), (8, (1, 4)), (9, (2, 1))];
+        for (rows, expected) in splits {
+            assert_eq!(split(rows, 4), expected, "{rows}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Which variant of a task answers? One policy, one file, one row in [`SELECTIONS`].
+
+#[cfg(test)]
+mod cases;
+mod cheapest;
+mod expected_accuracy;
+mod fastest;
+mod fixed;
+mod most_accurate_in_time;
+mod slack_buckets;
+
+use std::time::Duration;
+
+use models::{Accuracy, Cost, Objective, VariantId};
+
+/// Chooses among the variants that are accurate and cheap enough for a request.
+pub(crate) trait Select: Send {
+    /// The one that is to answer; `None` only where there is none.
+    fn choose(&mut self, ask: &mut Ask<'_>) -> Option<Prospect>;
+
+    /// A batch ran, of whichever variant.
+    fn ran(&mut self, _run: Run) {}
+}
+
+/// All that a selection policy sees.
+pub(crate) struct Ask<'a> {
+    /// From now until the answer is wanted.
+    pub(crate) budget: Duration,
+    /// The variants that may answer: the most accurate first, of equals the cheapest. What is not asked for is not
+    /// reckoned.
+    pub(crate) prospects: &'a mut dyn Iterator<Item = Prospect>,
+}
+
+/// What is to be expected of one variant, for the request that asks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Prospect {
+    /// Which variant.
+    pub(crate) variant: VariantId,
+    /// Its place in the operator's list.
+    pub(crate) place: usize,
+    /// How often it is right.
+    pub(crate) accuracy: Accuracy,
+    /// What its answer costs.
+    pub(crate) cost: Cost,
+    /// Until its batch starts, behind all that executors hold and that waits for them and is more urgent.
+    pub(crate) wait: Duration,
+    /// The run of its batch, as planned, with those of its lane that wait already.
+    pub(crate) time: Duration,
+    /// The median of that run as it was measured when the model was loaded.
+    pub(crate) measured: Duration,
+}
+
+impl Prospect {
+    /// From now, when the answer is predicted to be there.
+    pub(crate) fn end(&self) -> Duration {
+        self.wait + self.time
+    }
+}
+
+/// How long a batch took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    /// The median measured when its model was loaded.
+    pub(crate) measured: Duration,
+    /// What it took.
+    pub(crate) elapsed: Duration,
+}
+
+/// One row of the table of selection policies.
+#[derive(Clone, Copy)]
+pub struct SelectEntry {
+    /// The name in settings.
+    pub name: &'static str,
+    /// Who answers, in a sentence.
+    pub summary: &'static str,
+    /// Whose idea it is.
+    pub source: &'static str,
+    pub(crate) build: fn() -> Box<dyn Select>,
+}
+
+impl std::fmt::Debug for SelectEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SelectEntry").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Every selection policy; the first is the default.
+pub const SELECTIONS: [SelectEntry; 6] = [
+    most_accurate_in_time::ENTRY,
+    fixed::ENTRY,
+    fastest::ENTRY,
+    cheapest::ENTRY,
+    slack_buckets::ENTRY,
+    expected_accuracy::ENTRY,
+];
+
+/// The policy that serves an objective which a request states itself.
+pub(crate) fn by_objective(objective: Objective) -> &'static SelectEntry {
+    match objective {
+        Objective::Accuracy => &most_accurate_in_time::ENTRY,
+        Objective::Latency => &fastest::ENTRY,
+        Objective::Cost => &cheapest::ENTRY,
+    }
+}
+
+/// The one that is predicted to answer first; of equals the first, which is the most accurate.
+pub(crate) fn soonest(prospects: &mut dyn Iterator<Item = Prospect>) -> Option<Prospect> {
+    prospects.min_by_key(Prospect::end)
+}
+
+/// The one of two that answers first; of equals the one that is there.
+fn sooner(best: Option<Prospect>, other: Prospect) -> Option<Prospect> {
+    best.filter(|best| best.end() <= other.end()).or(Some(other))
+}

@@ -1,0 +1,18 @@
+//! The variant that is predicted to answer first: the most that a deadline can get, and the least accuracy.
+
+use super::{Ask, Prospect, Select, SelectEntry, soonest};
+
+pub(super) const ENTRY: SelectEntry = SelectEntry {
+    name: "fastest",
+    summary: "the one predicted to answer first",
+    source: "baseline; what the objective `latency` asks for",
+    build: || Box::new(Fastest),
+};
+
+struct Fastest;
+
+impl Select for Fastest {
+    fn choose(&mut self, ask: &mut Ask<'_>) -> Option<Prospect> {
+        soonest(ask.prospects)
+    }
+}

@@ -1,0 +1,32 @@
+//! The most accurate variant that is predicted to answer in time under the load of this moment.
+//!
+//! As the load rises the queues grow until the best variant would be late; then the next one takes what it cannot, and
+//! so on down: the shares of the variants follow from the queues, without a plan. The prediction includes every queue
+//! of the executors, since variants that share an executor wait for each other.
+
+use super::{Ask, Prospect, Select, SelectEntry, sooner};
+
+pub(super) const ENTRY: SelectEntry = SelectEntry {
+    name: "most_accurate_in_time",
+    summary: "the most accurate of those predicted to be in time under the present load; else the one predicted to answer first",
+    source: "ours; degrading before refusing after Proteus (ASPLOS'24) and Loki (HPDC'24)",
+    build: || Box::new(MostAccurateInTime),
+};
+
+/// Of each wait one part in so many is kept back: what comes later may be more urgent, and join in front.
+const KEPT_BACK: u32 = 4;
+
+struct MostAccurateInTime;
+
+impl Select for MostAccurateInTime {
+    fn choose(&mut self, ask: &mut Ask<'_>) -> Option<Prospect> {
+        let mut first = None;
+        for prospect in &mut *ask.prospects {
+            if prospect.end() + prospect.wait / KEPT_BACK <= ask.budget {
+                return Some(prospect);
+            }
+            first = sooner(first, prospect);
+        }
+        first
+    }
+}
