@@ -24,11 +24,15 @@ MODELS = {
     "digits_logreg": digits.logreg,
     "digits_mlp_128": digits.mlp_128,
     "digits_mlp_256x256": digits.mlp_256x256,
+    "digits_kernel_899": digits.kernel_899,
+    "digits_kernel_4495": digits.kernel_4495,
     "gemm_mlp": gemm_mlp.build,
     "minilm": minilm.build,
     "ocr_direction": ocr_direction.build,
     "silero_vad": silero_vad.build,
 }
+# Folders with nothing but settings, which name models.
+TASKS = ["digits"]
 DATATYPES = {"float32": "FP32", "int64": "INT64"}
 
 
@@ -50,6 +54,8 @@ def main():
         np.savez(inputs / f"{name}.npz", **rows)
         (inputs / f"{name}.json").write_text(json.dumps(body(request)) + "\n")
         print(f"{name}: {len(model) / 1e6:.1f} MB in {time.monotonic() - began:.1f} s", flush=True)
+    for name in TASKS:
+        shutil.copytree(HERE / "repository" / name, repository / name)
     for folder, final in ((repository, target / "examples"), (inputs, target / "example-inputs")):
         shutil.rmtree(final, ignore_errors=True)
         folder.rename(final)

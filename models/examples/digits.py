@@ -27,6 +27,14 @@ def mlp_256x256(_wheels):
     return example("mlp_256x256")
 
 
+def kernel_899(_wheels):
+    return example("kernel_899")
+
+
+def kernel_4495(_wheels):
+    return example("kernel_4495")
+
+
 def example(name):
     x, digit, held_out = images()
     return (FOLDER / f"{name}.onnx").read_bytes(), {"x": x[held_out], "digit": digit[held_out]}, {"x": x[held_out][:1]}

@@ -198,6 +198,12 @@ impl TaskSettings {
         }
     }
 
+    /// The error that a key of the table `task` holds what cannot be.
+    #[must_use]
+    pub fn wrong_at(&self, key: &str, reason: String) -> CatalogError {
+        self.wrong(&self.key(key), reason)
+    }
+
     fn key(&self, key: &str) -> std::ops::Range<usize> {
         let found = DeTable::parse(&self.text).ok().and_then(|table| {
             let (name, value) = table.get_ref().get_key_value("task")?;

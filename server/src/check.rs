@@ -69,6 +69,7 @@ fn check_form(request: InferRequest, served: &Served) -> Result<Checked, String>
         part,
         priority,
         deadline,
+        task: None,
     };
     Ok(Checked { inference, outputs, cuts })
 }

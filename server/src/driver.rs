@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use batcher::{Deadline, Instant, Request, RequestId};
 use gpu::{Completion, InputPart, LoadedModel, Output, RunError, Timing, Worker};
-use models::{BatchId, ExecutorId, VariantId};
+use models::{BatchId, ExecutorId, Goals, TaskId, VariantId};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use router::{
     Action, Event, Line, PolicyNames, Prediction, Rejection, Router, Shape, ShapeId, Tally,
-    VariantSpec,
+    TaskSpec, VariantSpec,
 };
 use tokio::sync::oneshot;
 
@@ -29,8 +29,10 @@ use crate::way_out::WayOut;
 /// A checked request, ready to be scheduled.
 #[derive(Debug)]
 pub struct Inference {
-    /// The variant that answers.
+    /// The variant that answers, unless the scheduler is to choose.
     pub variant: VariantId,
+    /// The task of which it is to choose a variant, by these goals.
+    pub task: Option<(TaskId, Goals)>,
     /// Equal inner shapes have equal ids.
     pub shape: Shape,
     /// Shape of each input without its batch axis.
@@ -102,6 +104,8 @@ struct State {
     workers: Vec<Worker>,
     ledger: Ledger,
     request_next: u64,
+    /// The variant chosen for the task's request that is being submitted, and its predicted time.
+    chosen: Option<(VariantId, Duration)>,
     recorder: Option<Recorder>,
     /// What the timer thread sleeps for.
     alarm_at: Instant,
@@ -131,6 +135,7 @@ impl Driver {
             workers: Vec::new(),
             ledger: Ledger::default(),
             request_next: 0,
+            chosen: None,
             recorder,
             alarm_at: Instant::NEVER,
             stopped: false,
@@ -164,7 +169,7 @@ impl Driver {
     /// Offers a request to the scheduler. The ticket is already answered if it was refused.
     #[must_use]
     pub fn submit(self: &Arc<Self>, inference: Inference) -> Ticket {
-        let Inference { variant, shape, inner_shapes, part, priority, deadline } = inference;
+        let Inference { variant, task, shape, inner_shapes, part, priority, deadline } = inference;
         let (answer, outcome) = oneshot::channel();
         let rows = part.rows;
         let mut state = self.state.lock();
@@ -176,12 +181,19 @@ impl Driver {
         let member = Member { id, answer, rows, arrived, way, shape: shape.id };
         state.ledger.enter(Waiting { part, inner_shapes, member });
         let request = Request { id, rows, priority, arrived, deadline };
-        self.feed_at(&mut state, Event::RequestArrived { request, variant, shape }, arrived);
+        let event = match task {
+            None => Event::RequestArrived { request, variant, shape },
+            Some((task, goals)) => Event::TaskArrived { request, task, goals, shape },
+        };
+        self.feed_at(&mut state, event, arrived);
+        let chosen = state.chosen.take().map(|(variant, predicted)| (variant, predicted + way));
         if state.stopped {
             state.ledger.refuse(id, Rejection::Draining);
         }
         drop(state);
-        Ticket { driver: Arc::clone(self), id, variant, shape: shape.id, outcome, ended: false }
+        let variant = chosen.map_or(variant, |(variant, _)| variant);
+        let (driver, shape) = (Arc::clone(self), shape.id);
+        Ticket { driver, id, variant, chosen, shape, outcome, ended: false }
     }
 
     /// Puts a loaded variant in place: its models on their executors, then its name in the router.
@@ -202,6 +214,33 @@ impl Driver {
     pub fn follow(&self, policies: PolicyNames) {
         let policies = Box::new(policies);
         self.feed(&mut self.state.lock(), Event::PoliciesChanged { policies });
+    }
+
+    /// From now on requests of that task are answered by these variants.
+    pub fn load_task(&self, spec: TaskSpec) {
+        self.feed(&mut self.state.lock(), Event::TaskLoaded { spec: Box::new(spec) });
+    }
+
+    /// Who would answer a request of one row of that task now, and when from its arrival.
+    ///
+    /// # Errors
+    /// Why nobody.
+    pub fn preview(
+        &self,
+        task: TaskId,
+        goals: Goals,
+        within: Option<Duration>,
+    ) -> Result<(VariantId, Duration), Rejection> {
+        let mut state = self.state.lock();
+        let now = self.clock.now();
+        let way = within.map_or(Duration::ZERO, |within| self.way_out.allowance(within));
+        let deadline = within.map_or(Deadline::NONE, |within| Deadline(now + (within - way)));
+        state.router.preview(task, goals, deadline, now)
+    }
+
+    /// Stops taking requests for a task.
+    pub fn retire_task(&self, task: TaskId) {
+        self.feed(&mut self.state.lock(), Event::TaskRetired { task });
     }
 
     /// Refuses all requests from this moment; what was accepted is still answered.
@@ -277,6 +316,9 @@ impl Driver {
             match action {
                 Action::Launch { executor, batch, .. } => state.launch(executor, batch),
                 Action::Withdraw { executor, batch } => state.withdraw(executor, batch),
+                Action::Choose { variant, predicted, .. } => {
+                    state.chosen = Some((variant, predicted));
+                }
                 Action::Reply { id, rejection } => state.ledger.refuse(id, rejection),
                 Action::Unload { variant } => {
                     state.workers.iter().for_each(|worker| worker.remove(variant));
@@ -405,12 +447,19 @@ pub struct Ticket {
     driver: Arc<Driver>,
     id: RequestId,
     variant: VariantId,
+    chosen: Option<(VariantId, Duration)>,
     shape: ShapeId,
     outcome: oneshot::Receiver<Outcome>,
     ended: bool,
 }
 
 impl Ticket {
+    /// The variant chosen for a task's request, and when from its arrival the answer is predicted to be there.
+    #[must_use]
+    pub fn chosen(&self) -> Option<(VariantId, Duration)> {
+        self.chosen
+    }
+
     /// Waits for the one outcome of the request.
     pub async fn outcome(mut self) -> Outcome {
         let outcome = (&mut self.outcome).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use models::DataType;
+use models::{Accuracy, Cost, DataType, Goals};
 
 /// A decoded inference request, before it is checked against a model.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,8 @@ pub struct InferRequest {
     pub timeout: Option<Duration>,
     /// `parameters.priority`: 1 is the most urgent, 0 the model's default.
     pub priority: u64,
+    /// What it wants beside its deadline, where it asks for a task.
+    pub goals: Goals,
     /// The body is the one input, to be shaped by the model: the raw request of the binary extension.
     pub raw: bool,
 }
@@ -62,6 +64,59 @@ pub struct InferResponse {
     pub outputs: Vec<OutputTensor>,
     /// Where the time went.
     pub timing: RequestTiming,
+    /// Who answered, where a task was asked for.
+    pub choice: Option<Box<Chosen>>,
+}
+
+/// The variant that answered a task's request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chosen {
+    /// Its model.
+    pub model: String,
+    /// Its version.
+    pub version: u64,
+    /// How often it is right.
+    pub accuracy: Accuracy,
+    /// What its answers cost next to the others'.
+    pub cost: Cost,
+    /// From arrival, when the answer was predicted to be there.
+    pub predicted: Duration,
+    /// When it was.
+    pub took: Duration,
+}
+
+impl Chosen {
+    /// What clients are told, by name. Times are in microseconds.
+    #[must_use]
+    pub fn told(&self) -> [(&'static str, Told); 5] {
+        let micros = |time: Duration| Told::Number((time.as_secs_f64() * 1e6).round());
+        [
+            ("variant", Told::Text(format!("{}/{}", self.model, self.version))),
+            ("accuracy", Told::Number(self.accuracy.into())),
+            ("cost", Told::Number(self.cost.into())),
+            ("predicted_us", micros(self.predicted)),
+            ("latency_us", micros(self.took)),
+        ]
+    }
+}
+
+/// A value that clients are told.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(untagged)]
+pub enum Told {
+    /// A number.
+    Number(f64),
+    /// A text.
+    Text(String),
+}
+
+impl std::fmt::Display for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
 }
 
 /// One output tensor to be sent.

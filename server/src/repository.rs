@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use models::TaskSettings;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -30,6 +31,16 @@ pub trait Prepare: Send + Sync {
     /// Where the model's settings are wrong, by file, line and key.
     fn wanted(&self, load: &Load) -> Result<BTreeSet<u64>, String>;
 
+    /// What the folder says if it is a task's and not a model's; `known` says whether a name is in a repository.
+    ///
+    /// # Errors
+    /// Where that is wrong, by file, line and key.
+    fn task(
+        &self,
+        load: &Load,
+        known: &dyn Fn(&str) -> bool,
+    ) -> Result<Option<TaskSettings>, String>;
+
     /// Reads, loads, checks, measures and warms up one version.
     ///
     /// # Errors
@@ -43,6 +54,12 @@ pub trait Sink: Send + Sync {
     /// still answers what it accepted.
     fn place(&self, loaded: Loaded);
 
+    /// Requests for the task that come from now on are answered by variants as that says.
+    ///
+    /// # Errors
+    /// What of it cannot be, by file and line.
+    fn place_task(&self, name: &str, task: TaskSettings) -> Result<(), String>;
+
     /// A version gets no more requests; `gone` is called when those it accepted are answered.
     fn retire(&self, model: &str, version: u64, gone: Gone);
 }
@@ -50,6 +67,10 @@ pub trait Sink: Send + Sync {
 impl Sink for Service {
     fn place(&self, loaded: Loaded) {
         self.install(loaded);
+    }
+
+    fn place_task(&self, name: &str, task: TaskSettings) -> Result<(), String> {
+        self.install_task(name, task)
     }
 
     fn retire(&self, model: &str, version: u64, gone: Gone) {
@@ -120,11 +141,16 @@ impl Repository {
             return Err(format!("--load-model: '{absent}' is in no repository"));
         }
         let models = scan.models.iter().filter(|(name, _)| all || asked.contains(name));
-        let loads =
-            models.map(|(name, found)| (name.clone(), self.loader.load(whole(name, found))));
-        let loads = Loads(loads.collect());
+        let load = |(name, found): (&String, &FoundModel)| {
+            (name.clone(), self.loader.load(whole(name, found)))
+        };
+        // Tasks come when their variants are there to be held against each other.
+        let (models, tasks): (Vec<_>, Vec<_>) =
+            models.partition(|(_, found)| !found.versions.is_empty());
+        let mut failures = Loads(models.into_iter().map(load).collect()).finish().await;
+        let tasks = Loads(tasks.into_iter().map(load).collect());
+        failures.extend(tasks.finish().await);
         self.seen.lock().scan = scan;
-        let failures = loads.finish().await;
         self.loader.started();
         if failures.is_empty() {
             self.started.store(true, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! A model version that takes requests, and the table in which they are looked up.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
@@ -144,8 +145,12 @@ pub struct Shapes {
     seen: Mutex<SeenShapes>,
 }
 
-/// The next number, and the numbers given.
-type SeenShapes = (u32, HashMap<Vec<Vec<i64>>, KnownShape>);
+/// The numbers given.
+type SeenShapes = HashMap<Vec<Vec<i64>>, KnownShape>;
+
+/// The next number of a combination, of whichever version: requests of a task are numbered by one of its variants and
+/// run on another. 0 is for those that have only one.
+static NEXT: AtomicU32 = AtomicU32::new(1);
 
 /// A combination of inner dimensions and its number.
 #[derive(Clone, Debug)]
@@ -168,7 +173,7 @@ impl Shapes {
         let inputs = signature.inputs.iter();
         let inner: Option<Vec<Vec<i64>>> =
             inputs.map(|input| input.dims[skip..].iter().map(fixed).collect()).collect();
-        Self { fixed: inner.map(|inner| known(0, inner)), seen: Mutex::new((1, HashMap::new())) }
+        Self { fixed: inner.map(|inner| known(0, inner)), seen: Mutex::default() }
     }
 
     /// The number of that combination; the only one, without a look-up, where all is fixed.
@@ -178,15 +183,14 @@ impl Shapes {
             return fixed.clone();
         }
         let inner = inner();
-        let (next, seen) = &mut *self.seen.lock();
+        let seen = &mut *self.seen.lock();
         if let Some(known) = seen.get(&inner) {
             return known.clone();
         }
         if seen.len() >= SHAPES_MAX {
             seen.clear();
         }
-        let shape = known(*next, inner.clone());
-        *next = next.wrapping_add(1).max(1);
+        let shape = known(NEXT.fetch_add(1, Ordering::Relaxed), inner.clone());
         seen.insert(inner, shape.clone());
         shape
     }

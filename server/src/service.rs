@@ -1,8 +1,10 @@
 //! What both protocols ask of the server, in plain types: the HTTP and gRPC layers only translate.
 
+mod inference;
 mod policies;
 mod refusal;
 mod seams;
+mod tasks;
 mod types;
 
 use std::collections::BTreeMap;
@@ -10,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use batcher::{Instant, PolicySettings};
+use batcher::PolicySettings;
 use models::VariantId;
 use parking_lot::{Mutex, RwLock};
 use prost_reflect::DynamicMessage;
@@ -20,10 +22,8 @@ pub use self::policies::PolicyChoice;
 use self::policies::Unnamed;
 pub use self::seams::{Control, Later, Loaded, ServiceOptions};
 pub use self::types::{IndexEntry, LoadOverrides, ModelMetadata, ServerMetadata, TensorMetadata};
-use crate::check::check;
 use crate::clock::Clock;
-use crate::driver::{Driver, Outcome};
-use crate::infer::{InferRequest, InferResponse};
+use crate::driver::Driver;
 pub use crate::logging::LogSettings;
 use crate::logging::Logging;
 use crate::metrics::{Metrics, ModelMetrics};
@@ -33,7 +33,8 @@ pub use crate::statistics::{
     BatchStatistics, InferenceStatistics, MemoryUsage, ModelStatistics, StatisticDuration,
 };
 use crate::status::Failure;
-use crate::{answer, served, statistics};
+use crate::tasks::Tasks;
+use crate::{served, statistics};
 
 /// The protocol extensions that work.
 const EXTENSIONS: [&str; 8] = [
@@ -59,6 +60,7 @@ pub struct Service {
     /// Held while a variant is loaded, so that none misses a change of policies.
     unnamed: Mutex<Unnamed>,
     catalog: Catalog,
+    tasks: Tasks,
     driver: Arc<Driver>,
     metrics: Arc<Metrics>,
     variants: Arc<MetricsTable>,
@@ -120,6 +122,7 @@ impl Service {
             unnamed: Mutex::new(Unnamed::new(options.policy.clone())),
             options,
             catalog: Catalog::default(),
+            tasks: Tasks::default(),
             driver,
             metrics: Metrics::new(),
             variants,
@@ -193,70 +196,25 @@ impl Service {
         drop(unnamed);
         let measured = served::Measured { profile, batch_max, alone_because };
         let retire = served::Retire::new(&self.driver, variant);
-        self.catalog.insert(Arc::new(Served::new(description, version, measured, metrics, retire)));
+        let served = Served::new(description, version, measured, metrics, retire);
+        let replaced = self.catalog.insert(Arc::new(served));
+        self.tasks.refresh(&self.catalog, &self.driver);
+        drop(replaced);
     }
 
-    /// Takes a version away from new requests; it is unloaded, and `gone` called, when its accepted ones are answered.
+    /// Takes a version, or a task, away from new requests; it is unloaded, and `gone` called, when its accepted ones are answered.
     pub fn withdraw(&self, model: &str, version: u64, gone: Gone) {
         match self.catalog.remove(model, version) {
-            None => gone(),
+            None => {
+                self.withdraw_task(model);
+                gone();
+            }
             Some(served) => {
                 self.leaving.lock().insert(served.variant, gone);
                 self.metrics.forget(model, &version.to_string());
+                self.tasks.refresh(&self.catalog, &self.driver);
             }
         }
-    }
-
-    /// Runs one inference. Dropping the future cancels the request if it still waits.
-    ///
-    /// # Errors
-    /// Bad requests, refusals by the scheduler, failures of the model: see [`Failure`].
-    pub async fn infer(&self, request: InferRequest) -> Result<InferResponse, Failure> {
-        let arrived = self.clock.now();
-        let served = self.catalog.find(&request.model, request.version.as_deref())?;
-        let id = request.id.clone();
-        let checked = check(request, &served)?;
-        let (deadline, rows) = (checked.inference.deadline, checked.inference.part.rows);
-        served.metrics.arrived(rows);
-        let mut account =
-            Account { metrics: &served.metrics, clock: self.clock, arrived, ended: false };
-        let outcome = self.driver.submit(checked.inference).outcome().await;
-        account.ended = true;
-        let answered = match outcome {
-            Outcome::Answered(answered) => answered,
-            Outcome::Refused(rejection) => {
-                served.metrics.refused(&rejection, account.elapsed());
-                tracing::trace!(model = served.model, id, reason = rejection.name(), "refused");
-                return Err(Failure::Refused(refusal::explain(rejection, deadline, &id)));
-            }
-            Outcome::Failed(error) => {
-                served.metrics.failed(rows, account.elapsed());
-                tracing::trace!(model = served.model, id, %error, "failed");
-                let (model, version) = (&served.model, served.version);
-                return Err(Failure::Internal(format!(
-                    "model '{model}' version {version}: {error}"
-                )));
-            }
-        };
-        let outputs = answer::outputs(&answered, checked.outputs, &checked.cuts, &served);
-        let timing = answered.request_timing();
-        let total = account.elapsed();
-        self.driver.note_way(total.saturating_sub(answered.queue + answered.timing.total()));
-        let in_time = deadline.map(|deadline| total <= deadline);
-        match &outputs {
-            Ok(_) => served.metrics.answered(&timing, total, in_time, rows),
-            Err(_) => served.metrics.failed(rows, total),
-        }
-        tracing::trace!(
-            model = served.model,
-            id,
-            ?total,
-            batch = timing.batch,
-            in_time,
-            "answered"
-        );
-        let (model, version) = (served.model.clone(), served.version.to_string());
-        Ok(InferResponse { model, version, id, outputs: outputs?, timing })
     }
 
     /// The process answers.
@@ -275,7 +233,9 @@ impl Service {
     /// That model (version) answers inference requests.
     #[must_use]
     pub fn model_ready(&self, model: &str, version: Option<&str>) -> bool {
-        !self.stopping.load(Ordering::Relaxed) && self.catalog.find(model, version).is_ok()
+        let found =
+            || self.catalog.find(model, version).is_ok() || self.task(model, version).is_some();
+        !self.stopping.load(Ordering::Relaxed) && found()
     }
 
     /// Name, version and extensions.
@@ -302,12 +262,10 @@ impl Service {
         model: &str,
         version: Option<&str>,
     ) -> Result<ModelMetadata, Failure> {
+        if let Some(task) = self.task(model, version) {
+            return Ok(Self::task_metadata(&task));
+        }
         let served = self.catalog.find(model, version)?;
-        let tensor = |spec: &models::TensorSpec| TensorMetadata {
-            name: spec.name.clone(),
-            datatype: spec.datatype.name(),
-            shape: spec.dims.iter().map(models::Dim::protocol).collect(),
-        };
         Ok(ModelMetadata {
             name: model.to_owned(),
             versions: self
@@ -317,8 +275,8 @@ impl Service {
                 .map(|served| served.version.to_string())
                 .collect(),
             platform: "onnxruntime_onnx",
-            inputs: served.signature.inputs.iter().map(tensor).collect(),
-            outputs: served.signature.outputs.iter().map(tensor).collect(),
+            inputs: served.signature.inputs.iter().map(types::tensor).collect(),
+            outputs: served.signature.outputs.iter().map(types::tensor).collect(),
         })
     }
 
@@ -331,6 +289,9 @@ impl Service {
         model: &str,
         version: Option<&str>,
     ) -> Result<DynamicMessage, Failure> {
+        if let Some(task) = self.task(model, version) {
+            return Ok(Self::task_config(&task));
+        }
         self.catalog.find(model, version).map(|served| served.config.message().clone())
     }
 
@@ -343,6 +304,9 @@ impl Service {
         model: &str,
         version: Option<&str>,
     ) -> Result<serde_json::Value, Failure> {
+        if let Some(task) = self.task(model, version) {
+            return Ok(Self::task_config_json(&task));
+        }
         self.catalog.find(model, version).map(|served| served.config.to_json())
     }
 
@@ -472,27 +436,5 @@ impl Service {
     #[must_use]
     pub fn tally(&self) -> router::Tally {
         self.driver.tally()
-    }
-}
-
-/// Counts a request whose client left before its end.
-struct Account<'a> {
-    metrics: &'a ModelMetrics,
-    clock: Clock,
-    arrived: Instant,
-    ended: bool,
-}
-
-impl Account<'_> {
-    fn elapsed(&self) -> Duration {
-        self.clock.now().since(self.arrived)
-    }
-}
-
-impl Drop for Account<'_> {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.metrics.cancelled(self.elapsed());
-        }
     }
 }

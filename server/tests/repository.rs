@@ -38,6 +38,10 @@ impl Sink for Notes {
         self.loaded.lock().push(loaded);
     }
 
+    fn place_task(&self, _: &str, _: models::TaskSettings) -> Result<(), String> {
+        Ok(())
+    }
+
     fn retire(&self, model: &str, version: u64, gone: Gone) {
         self.lines.lock().push(format!("-{model}/{version}"));
         self.gone.lock().push(gone);
@@ -244,6 +248,14 @@ struct Held {
 }
 
 impl Prepare for Held {
+    fn task(
+        &self,
+        _: &Load,
+        _: &dyn Fn(&str) -> bool,
+    ) -> Result<Option<models::TaskSettings>, String> {
+        Ok(None)
+    }
+
     fn wanted(&self, load: &Load) -> Result<BTreeSet<u64>, String> {
         Ok(load.found.versions.keys().copied().collect())
     }

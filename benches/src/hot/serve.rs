@@ -140,7 +140,10 @@ fn respond(
         let outputs = server::answer::outputs(&answer, outputs, &checked.cuts, served)?;
         let (model, version) = (served.model.clone(), served.version.to_string());
         let timing = answer.request_timing();
-        encode(&InferResponse { model, version, id: String::new(), outputs, timing }, forms)
+        encode(
+            &InferResponse { model, version, id: String::new(), outputs, timing, choice: None },
+            forms,
+        )
     };
     repeat(name, calls, || checked.outputs.clone(), work).map(|_| ()).map_err(wrong)
 }

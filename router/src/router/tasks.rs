@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use batcher::{Instant, Request};
+use batcher::{Deadline, Instant, Request, RequestId};
 use models::{Goals, Objective, TaskId, VariantId};
 
 use super::{Router, Variant};
@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 use crate::lane::{Lane, LaneId};
 use crate::roster::Roster;
 use crate::select::{self, Ask, Prospect, SELECTIONS, Select};
-use crate::{Action, Choice, Rejection, Shape, TaskSpec};
+use crate::{Action, Choice, Rejection, Shape, ShapeId, TaskSpec};
 
 /// A task that takes requests.
 pub(super) struct Task {
@@ -63,6 +63,32 @@ impl Router {
         if let Some(slot) = self.tasks.get_mut(task.index()) {
             *slot = None;
         }
+    }
+
+    /// Who would answer a request of one row and that deadline, and when from now, as its door stands. For requests
+    /// that state an objective, since those policies learn nothing from being asked.
+    ///
+    /// # Errors
+    /// Why nobody.
+    pub fn preview(
+        &mut self,
+        task: TaskId,
+        goals: Goals,
+        deadline: Deadline,
+        now: Instant,
+    ) -> Result<(VariantId, Duration), Rejection> {
+        let request =
+            Request { id: RequestId(u64::MAX), rows: 1, priority: 1, arrived: now, deadline };
+        let mut tasks = std::mem::take(&mut self.tasks);
+        let state = tasks.get_mut(task.index()).and_then(Option::as_mut);
+        let objective = Some(goals.objective.unwrap_or(Objective::Accuracy));
+        let goals = Goals { objective, ..goals };
+        let shape = Shape { id: ShapeId(0), elements: 0 };
+        let chosen = state
+            .ok_or(Rejection::NotServed)
+            .and_then(|task| self.choose(&request, task, (goals, shape), now));
+        self.tasks = tasks;
+        chosen.map(|prospect| (prospect.variant, prospect.end()))
     }
 
     pub(super) fn task_arrived(

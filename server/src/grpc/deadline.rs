@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use models::Goals;
 use tonic::metadata::MetadataMap;
 
+use crate::goals::{self, Stated};
+use crate::infer::InferRequest;
 use crate::status::Failure;
 
 /// The earliest of `grpc-timeout` and `x-punctual-deadline-ms`, from the arrival of the call.
@@ -30,6 +33,22 @@ pub(super) fn of_request(metadata: &MetadataMap) -> Result<Option<Duration>, Fai
         let milliseconds = text.trim().parse::<f64>().ok().filter(|number| *number > 0.0)?;
         Duration::try_from_secs_f64(milliseconds / 1e3).ok()
     })
+}
+
+/// A request with the goals that the metadata of its call state and its parameters do not.
+pub(super) fn with_goals(
+    mut request: InferRequest,
+    metadata: &MetadataMap,
+) -> Result<InferRequest, Failure> {
+    let mut stated = Goals::default();
+    for goal in goals::ALL {
+        let Some(value) = metadata.get(goals::header(goal)) else { continue };
+        let text = Stated::of_text(value.to_str().unwrap_or("?"));
+        let latency = goals::state(&mut stated, goal, &text)?;
+        request.timeout = request.timeout.into_iter().chain(latency).min();
+    }
+    request.goals = goals::first(request.goals, stated);
+    Ok(request)
 }
 
 fn number(

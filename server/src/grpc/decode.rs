@@ -12,11 +12,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use models::DataType;
+use models::{DataType, Goals};
 
 use super::inference::infer_parameter::ParameterChoice;
 use super::inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use super::inference::{InferParameter, ModelInferRequest};
+use crate::goals::{self, Stated};
 use crate::infer::{InferRequest, InputTensor, RequestedOutput};
 use crate::status::Failure;
 use crate::tensor;
@@ -63,6 +64,7 @@ pub(super) fn decode(
         outputs,
         timeout: parameters.timeout.into_iter().chain(deadline).min(),
         priority: parameters.priority,
+        goals: parameters.goals,
         raw: false,
     })
 }
@@ -132,6 +134,7 @@ fn no_shared_memory(kind: &str, name: &str) -> Failure {
 
 #[derive(Default)]
 struct RequestParameters {
+    goals: Goals,
     timeout: Option<Duration>,
     priority: u64,
 }
@@ -145,7 +148,12 @@ impl RequestParameters {
                 "timeout" => {
                     let micros = unsigned(key, value)?;
                     // Triton's default, which means none.
-                    request.timeout = (micros > 0).then(|| Duration::from_micros(micros));
+                    let timeout = (micros > 0).then(|| Duration::from_micros(micros));
+                    request.timeout = request.timeout.into_iter().chain(timeout).min();
+                }
+                goal if goals::is_goal(goal) => {
+                    let timeout = goals::state(&mut request.goals, goal, &stated(value))?;
+                    request.timeout = request.timeout.into_iter().chain(timeout).min();
                 }
                 "priority" => request.priority = unsigned(key, value)?,
                 EMPTY_FINAL_RESPONSE => boolean(key, value)?,
@@ -158,6 +166,19 @@ impl RequestParameters {
             }
         }
         Ok(request)
+    }
+}
+
+/// A goal as it was stated.
+#[expect(clippy::cast_precision_loss, reason = "no goal is near 2^53")]
+fn stated(value: &InferParameter) -> Stated<'_> {
+    match &value.parameter_choice {
+        Some(ParameterChoice::Uint64Param(number)) => Stated::Number(*number as f64),
+        Some(ParameterChoice::Int64Param(number)) => Stated::Number(*number as f64),
+        Some(ParameterChoice::DoubleParam(number)) => Stated::Number(*number),
+        Some(ParameterChoice::StringParam(text)) => Stated::Text(text),
+        Some(ParameterChoice::BoolParam(_)) => Stated::Else,
+        None => Stated::Nothing,
     }
 }
 

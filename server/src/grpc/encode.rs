@@ -9,7 +9,7 @@ use super::inference::infer_parameter::ParameterChoice;
 use super::inference::model_infer_response::InferOutputTensor;
 use super::inference::{InferParameter, ModelInferResponse, ModelStreamInferResponse};
 use super::refusal;
-use crate::infer::{InferResponse, RequestTiming};
+use crate::infer::{Chosen, InferResponse, RequestTiming, Told};
 use crate::status::Failure;
 
 /// Set on every response of a stream; ours are all final, as a request has one answer.
@@ -17,12 +17,12 @@ const FINAL_RESPONSE: &str = "triton_final_response";
 
 /// The message of an answer, every output raw.
 pub(super) fn response(response: InferResponse) -> ModelInferResponse {
-    let InferResponse { model, version, id, outputs, timing: _ } = response;
+    let InferResponse { model, version, id, outputs, timing: _, choice } = response;
     let mut message = ModelInferResponse {
         model_name: model,
         model_version: version,
         id,
-        parameters: BTreeMap::new(),
+        parameters: choice.map(|choice| told(&choice)).unwrap_or_default(),
         outputs: Vec::with_capacity(outputs.len()),
         raw_output_contents: Vec::with_capacity(outputs.len()),
     };
@@ -42,8 +42,20 @@ pub(super) fn response(response: InferResponse) -> ModelInferResponse {
 /// The answer of a stream to one request.
 pub(super) fn streamed(answer: InferResponse) -> ModelStreamInferResponse {
     let mut message = response(answer);
-    message.parameters = final_response();
+    message.parameters.extend(final_response());
     ModelStreamInferResponse { error_message: String::new(), infer_response: Some(message) }
+}
+
+/// Who answered a task's request.
+fn told(choice: &Chosen) -> BTreeMap<String, InferParameter> {
+    let parameter = |(name, value): (&str, Told)| {
+        let choice = match value {
+            Told::Number(number) => ParameterChoice::DoubleParam(number),
+            Told::Text(text) => ParameterChoice::StringParam(text),
+        };
+        (name.to_owned(), InferParameter { parameter_choice: Some(choice) })
+    };
+    choice.told().into_iter().map(parameter).collect()
 }
 
 /// What identifies a request whose answer is an error within a stream.

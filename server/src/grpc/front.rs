@@ -73,8 +73,9 @@ impl<I: Infer> GrpcInferenceService for Front<I> {
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answer<ModelInferResponse> {
         let (metadata, _, message) = request.into_parts();
-        let decoded =
-            deadline::of_call(&metadata).and_then(|deadline| decode::decode(message, deadline));
+        let decoded = deadline::of_call(&metadata)
+            .and_then(|deadline| decode::decode(message, deadline))
+            .and_then(|request| deadline::with_goals(request, &metadata));
         let result = match decoded {
             Ok(request) => self.infer.infer(request).await,
             Err(failure) => Err(failure),

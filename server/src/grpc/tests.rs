@@ -68,6 +68,7 @@ impl Infer for Scripted {
             version: "1".into(),
             id: request.id,
             outputs: request.inputs.into_iter().map(echo).collect(),
+            choice: None,
             timing: RequestTiming {
                 queue: Duration::from_micros(7),
                 batch: 3,

@@ -10,8 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::header::HeaderName;
+use models::Goals;
 
 use self::head::{Head, Input, Output};
+use crate::goals::{self, Stated};
 use crate::infer::{InferRequest, InputTensor, RequestedOutput};
 use crate::status::Failure;
 use crate::tensor;
@@ -30,8 +32,10 @@ pub struct Envelope {
     pub version: Option<String>,
     /// `Inference-Header-Content-Length`, in decompressed bytes.
     pub header_length: Option<u64>,
-    /// `x-punctual-deadline-ms`.
+    /// `x-punctual-deadline-ms` and `x-punctual-latency-ms`: the earlier of those given.
     pub deadline: Option<Duration>,
+    /// `x-punctual-min-accuracy` and the like.
+    pub goals: Goals,
 }
 
 /// Which outputs the client wants in binary.
@@ -66,7 +70,15 @@ impl Envelope {
             let milliseconds = text.parse::<f64>().ok().filter(|number| *number > 0.0)?;
             Duration::try_from_secs_f64(milliseconds / 1e3).ok()
         })?;
-        Ok(Self { model, version, header_length, deadline })
+        let mut goals = Goals::default();
+        let mut deadline = deadline;
+        for goal in goals::ALL {
+            let Some(value) = headers.get(goals::header(goal)) else { continue };
+            let text = value.to_str().unwrap_or("?");
+            let latency = goals::state(&mut goals, goal, &Stated::of_text(text))?;
+            deadline = deadline.into_iter().chain(latency).min();
+        }
+        Ok(Self { model, version, header_length, deadline, goals })
     }
 }
 
@@ -110,7 +122,7 @@ pub fn decode(envelope: Envelope, body: &Bytes) -> Result<(InferRequest, OutputF
     };
     let head: Head<'_> = super::json(&body[..json_length])?;
     let parameters = head.parameters.request()?;
-    let Envelope { model, version, deadline, .. } = envelope;
+    let Envelope { model, version, deadline, goals, .. } = envelope;
 
     let mut rest = body.slice(json_length..);
     let mut inputs = Vec::with_capacity(head.inputs.0.len());
@@ -140,6 +152,7 @@ pub fn decode(envelope: Envelope, body: &Bytes) -> Result<(InferRequest, OutputF
         outputs,
         timeout: parameters.timeout.into_iter().chain(deadline).min(),
         priority: parameters.priority,
+        goals: goals::first(parameters.goals, goals),
         raw: false,
     };
     Ok((request, forms))
@@ -148,12 +161,13 @@ pub fn decode(envelope: Envelope, body: &Bytes) -> Result<(InferRequest, OutputF
 /// The whole body is the one input; every output comes back in binary.
 fn raw(envelope: Envelope, data: Bytes) -> (InferRequest, OutputForms) {
     let input = InputTensor { name: String::new(), datatype: None, shape: Vec::new(), data };
-    let Envelope { model, version, deadline, .. } = envelope;
+    let Envelope { model, version, deadline, goals, .. } = envelope;
     let request = InferRequest {
         model,
         version,
         inputs: vec![input],
         timeout: deadline,
+        goals,
         raw: true,
         ..Default::default()
     };

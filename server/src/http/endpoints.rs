@@ -73,6 +73,7 @@ fn look_up(service: &Service, route: Route<'_>) -> Result<Response<Body>, Failur
         Route::Model { name, version, aspect } => {
             look_up_model(service, &name, version.as_deref(), aspect)
         }
+        Route::Task(name) => Ok(ok(&service.task_json(&name)?)),
         Route::Logging => Ok(ok(&service.logging())),
         Route::SharedMemoryStatus => Ok(ok(&[(); 0])),
         Route::Trace => Err(unsupported("tracing")),
@@ -144,6 +145,7 @@ async fn act(
         | Route::Ready
         | Route::Models
         | Route::AllStatistics
+        | Route::Task(_)
         | Route::SharedMemoryStatus
         | Route::Model {
             aspect:
@@ -165,7 +167,11 @@ async fn infer(
     let response = service.infer(request).await?;
     let timing = service.timing_headers().then_some(response.timing);
     let encoded = encode::encode(&response, &forms)?;
-    Ok(answer::inference(encoded, Coding::accepted(headers), timing))
+    let mut answer = answer::inference(encoded, Coding::accepted(headers), timing);
+    if let Some(choice) = &response.choice {
+        answer::insert_choice(answer.headers_mut(), choice);
+    }
+    Ok(answer)
 }
 
 fn ok(value: &impl Serialize) -> Response<Body> {

@@ -26,6 +26,8 @@ pub enum Route<'a> {
         /// What is asked of it.
         aspect: Aspect,
     },
+    /// `/v2/tasks/{name}`
+    Task(Cow<'a, str>),
     /// `/v2/repository/index`
     Index,
     /// `/v2/repository/models/{name}/load`
@@ -82,6 +84,7 @@ impl<'a> Route<'a> {
                 Self::model(name, Some(version), rest)
             }
             ["models", name, rest @ ..] => Self::model(name, None, rest),
+            ["tasks", name] => Some(Self::Task(decoded(name)?)),
             ["repository", "index"] => Some(Self::Index),
             ["repository", "models", name, "load"] => Some(Self::Load(decoded(name)?)),
             ["repository", "models", name, "unload"] => Some(Self::Unload(decoded(name)?)),
@@ -128,6 +131,7 @@ impl<'a> Route<'a> {
             | Self::Ready
             | Self::Models
             | Self::AllStatistics
+            | Self::Task(_)
             | Self::SharedMemoryStatus => "GET",
             Self::Model { aspect, .. } => match aspect {
                 Aspect::Metadata
@@ -193,6 +197,7 @@ mod tests {
             ("/v2/models/m/generate_stream", model("m", None, Aspect::Generate)),
             ("/v2/models/m/trace/setting", Some(Route::Trace)),
             ("/v2/trace/setting", Some(Route::Trace)),
+            ("/v2/tasks/t", Some(Route::Task("t".into()))),
             ("/v2/repository/index", Some(Route::Index)),
             ("/v2/repository/r/index", Some(Route::NamedRepository)),
             ("/v2/repository/models/m/load", Some(Route::Load("m".into()))),

@@ -245,6 +245,11 @@ impl ModelMetrics {
         }
     }
 
+    /// Counts the requests of this task that a variant answered. For whoever keeps it.
+    pub fn answers_of(&self, variant: &str) -> Counter {
+        Registrar(&self.store).counter(name::TASK_ANSWERS, &[("variant", variant)])
+    }
+
     /// The model's name.
     #[must_use]
     pub fn name(&self) -> &str {

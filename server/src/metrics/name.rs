@@ -25,4 +25,5 @@ pub(super) const BATCH_SECONDS: &str = "punctual_batch_seconds_total";
 /// By `rows`.
 pub(super) const PROFILE_MEDIAN: &str = "punctual_profile_median_seconds";
 /// By `rows`.
+pub(super) const TASK_ANSWERS: &str = "punctual_task_answers_total";
 pub(super) const PROFILE_P99: &str = "punctual_profile_p99_seconds";

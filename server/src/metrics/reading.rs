@@ -127,6 +127,10 @@ impl ModelMetrics {
     }
 
     /// The known values of a gauge that has one for each number of rows, by rising rows.
+    pub(super) fn by_variant(&self) -> Vec<(String, u64)> {
+        self.store.counters_of(name::TASK_ANSWERS)
+    }
+
     pub(super) fn by_rows(&self, name: &str) -> Vec<(u64, f64)> {
         let read = |rows: u64| {
             let value = self.store.gauge(name, &[("rows", &rows.to_string())]);

@@ -116,6 +116,17 @@ impl Store {
         series.get(name).map_or(0, |cells| cells.values().map(|cell| cell.load(Relaxed)).sum())
     }
 
+    /// The series of a counter that has one label, by that label's value.
+    pub(super) fn counters_of(&self, name: &str) -> Vec<(String, u64)> {
+        let series = self.counters.lock();
+        let cells = series.get(name).into_iter().flatten();
+        let read = |(labels, cell): (&Labels, &Arc<AtomicU64>)| {
+            let (_, value) = labels.first()?;
+            Some((value.clone(), cell.load(Relaxed)))
+        };
+        cells.filter_map(read).collect()
+    }
+
     /// The number of one series; `None` while nothing is known.
     pub(super) fn gauge(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         found(&self.gauges, name, labels)

@@ -148,7 +148,7 @@ const fn machine(
 
 /// Every metric, in the order of the scrape.
 #[rustfmt::skip] // One row, one or two lines: a table is read down its columns.
-pub static ALL: [Metric; 41] = [
+pub static ALL: [Metric; 42] = [
     counter("nv_inference_request_success", Unit::Requests, "Requests answered.",
         |model, to| to.value(model.answered_requests())),
     counter("nv_inference_request_failure", Unit::Requests, "Requests not answered, by Triton's reasons.", failures),
@@ -215,6 +215,7 @@ pub static ALL: [Metric; 41] = [
         |model, to| to.value_if(model.gauge(name::PREDICTION_ERROR))),
     gauge(name::PROFILE_MEDIAN, Unit::Seconds, "Profiled median time of a run, by rows.", profile_median),
     gauge(name::PROFILE_P99, Unit::Seconds, "Profiled 99th percentile of a run's time, by rows.", profile_p99),
+    counter(name::TASK_ANSWERS, Unit::Requests, "Requests of a task answered, by the variant that did.", task_answers),
     machine("punctual_models_loaded", Unit::Models, "Model versions served.", |process, to| to.value(process.models)),
     machine("punctual_resident_bytes", Unit::Bytes, "Memory of this process in use.", |process, to| to.value_if(process.resident)),
 ];
@@ -229,7 +230,8 @@ fn failures(model: &ModelMetrics, to: &mut Samples<'_>) {
             | Rejection::DeadlineHopeless
             | Rejection::QueueFull
             | Rejection::PricedOut
-            | Rejection::TooManyShapes => rejected += refused,
+            | Rejection::TooManyShapes
+            | Rejection::GoalsImpossible { .. } => rejected += refused,
             Rejection::NotServed
             | Rejection::NoExecutor
             | Rejection::ExecutorLost
@@ -274,6 +276,12 @@ fn batches(model: &ModelMetrics, to: &mut Samples<'_>) {
 
 fn busy(model: &ModelMetrics, to: &mut Samples<'_>) {
     to.nanos(model.batches().iter().map(BatchCount::nanos).sum());
+}
+
+fn task_answers(task: &ModelMetrics, to: &mut Samples<'_>) {
+    for (variant, answers) in task.by_variant() {
+        to.labelled("variant", variant, answers);
+    }
 }
 
 fn profile_median(model: &ModelMetrics, to: &mut Samples<'_>) {

@@ -81,6 +81,7 @@ fn a_scrape_states_help_and_type_of_each_metric_once_and_before_its_samples() {
         model.batch_ran(70, &ran());
         model.prediction(1.1, 0.02);
         model.profiled(&LatencyProfile::linear(MS, MS, 4));
+        model.answers_of("a/1").increment(1);
     }
     let text = metrics.render();
     let mut at = "";

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use models::{ModelConfig, ModelSettings};
+use models::{ModelConfig, ModelSettings, Named, TaskSettings};
 use sha2::{Digest, Sha256};
 
 use super::loader::Load;
@@ -20,6 +20,35 @@ const SETTINGS: &str = "punctual.toml";
 
 /// A label file larger than this is not one.
 const LABELS_BYTES_MAX: u64 = 16 << 20;
+
+/// Reads the file of a task; `None` where the folder is a model's.
+///
+/// # Errors
+/// Names file, line and key.
+pub(super) fn task(
+    load: &Load,
+    known: &dyn Fn(&str) -> bool,
+) -> Result<Option<TaskSettings>, String> {
+    let found = &load.found;
+    let path = found.folder.join(SETTINGS);
+    let Some(text) = task_text(&path) else { return Ok(None) };
+    let file = path.display().to_string();
+    if !found.versions.is_empty() {
+        return Err(format!("{file}: a task's folder holds no versions of a model"));
+    }
+    let task = TaskSettings::from_text(&file, &text).map_err(|error| error.to_string())?;
+    let kind = |name: &str| match known(name) {
+        false => Named::Nothing,
+        true if task_text(&found.repository.join(name).join(SETTINGS)).is_some() => Named::Task,
+        true => Named::Model,
+    };
+    task.check_models(kind).map_err(|error| error.to_string())?;
+    Ok(Some(task))
+}
+
+fn task_text(path: &Path) -> Option<String> {
+    std::fs::read_to_string(path).ok().filter(|text| TaskSettings::is_task(text))
+}
 
 /// What stands beside a model's versions.
 #[derive(Debug, Default)]
@@ -119,5 +148,45 @@ fn of_file(path: &Path) -> Result<sha2::digest::Output<Sha256>, String> {
             0 => return Ok(hash.finalize()),
             length => hash.update(&bytes[..length]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_with_only_a_tasks_file_is_a_task_whose_variants_must_be_models() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |folder: &str, variant: &str| {
+            let text = format!(
+                "[[variant]]\nmodel = \"{variant}\"\naccuracy = 0.9\nmetric = \"m\"\nsource = \"s\"\n"
+            );
+            fs::create_dir_all(root.path().join(folder)).unwrap();
+            fs::write(root.path().join(folder).join(SETTINGS), text).unwrap();
+        };
+        fs::create_dir_all(root.path().join("model/1")).unwrap();
+        write("good", "model");
+        write("lost", "absent");
+        write("round", "circle");
+        write("circle", "round");
+        let read = |name: &str| {
+            let found = FoundModel::of(root.path(), &root.path().join(name));
+            let (model, touched) = (name.to_owned(), BTreeSet::new());
+            let load = Load { model, found, config: None, touched, files: None };
+            task(&load, &|name| root.path().join(name).exists())
+        };
+        assert!(read("good").unwrap().is_some());
+        assert!(read("model").unwrap().is_none());
+        let error = read("lost").unwrap_err();
+        assert!(
+            error.ends_with("punctual.toml:2: `model`: 'absent' is in no repository"),
+            "{error}"
+        );
+        let error = read("round").unwrap_err();
+        assert!(error.contains("punctual.toml:2: `model`: 'circle' is a task;"), "{error}");
     }
 }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Weak};
 use std::thread::Builder;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
+use models::TaskSettings;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -24,6 +25,9 @@ use crate::service::Loaded;
 
 /// The system's least urgent.
 const NICE: i32 = 19;
+
+/// The one version of a task.
+const TASK: u64 = 1;
 
 /// Why a load comes to nothing at the end.
 pub(super) const STOPPED: &str = "the server is shutting down";
@@ -187,6 +191,14 @@ impl Desk {
     /// is served in place.
     fn load(self: &Arc<Self>, load: &Load, wish: u64) -> Result<(), String> {
         let model = &load.model;
+        match self.task(load) {
+            Ok(None) => {}
+            Ok(Some(task)) => return self.place_task(load, task, wish),
+            Err(reason) => {
+                self.state.lock().index.model_failed(model, [TASK].into_iter(), &reason);
+                return Err(reason);
+            }
+        }
         let wanted = match self.wanted(load) {
             Ok(wanted) => wanted,
             Err(reason) => {
@@ -250,6 +262,31 @@ impl Desk {
             ));
         }
         Ok(wanted)
+    }
+
+    /// What the folder says, if it is a task's.
+    fn task(&self, load: &Load) -> Result<Option<TaskSettings>, String> {
+        let known = |name: &str| self.state.lock().index.knows(name);
+        guarded(|| self.prepare.task(load, &known))
+    }
+
+    fn place_task(
+        self: &Arc<Self>,
+        load: &Load,
+        task: TaskSettings,
+        wish: u64,
+    ) -> Result<(), String> {
+        let name = &load.model;
+        if self.state.lock().wish(name) != wish {
+            return Err(format!("'{name}' was unloaded while it was loaded"));
+        }
+        if let Err(reason) = self.sink.place_task(name, task) {
+            self.state.lock().index.model_failed(name, [TASK].into_iter(), &reason);
+            return Err(reason);
+        }
+        tracing::info!(task = name, "the task is ready");
+        self.state.lock().index.ready(name, TASK);
+        Ok(())
     }
 
     fn place(self: &Arc<Self>, loaded: Loaded, wish: u64) -> Result<(), String> {
@@ -321,6 +358,10 @@ mod tests {
     struct Scripted<F>(F);
 
     impl<F: Fn() -> Result<Loaded, String> + Send + Sync> Prepare for Scripted<F> {
+        fn task(&self, _: &Load, _: &dyn Fn(&str) -> bool) -> Result<Option<TaskSettings>, String> {
+            Ok(None)
+        }
+
         fn wanted(&self, load: &Load) -> Result<BTreeSet<u64>, String> {
             Ok(load.found.versions.keys().copied().collect())
         }
@@ -336,6 +377,10 @@ mod tests {
     impl Sink for Placed {
         fn place(&self, _: Loaded) {
             *self.0.lock() = true;
+        }
+
+        fn place_task(&self, _: &str, _: TaskSettings) -> Result<(), String> {
+            Ok(())
         }
 
         fn retire(&self, _: &str, _: u64, gone: Gone) {

@@ -9,7 +9,7 @@ use gpu::measure::{Batching, Probe};
 use gpu::{Executor, LoadedModel, ModelSource};
 use models::{
     BatchingMode, DeviceKind, Dim, ExecutorId, LatencyProfile, ModelDescription, ModelFiles,
-    ProfilePoint, QUEUE_MAX, Signature, VersionPolicy,
+    ProfilePoint, QUEUE_MAX, Signature, TaskSettings, VersionPolicy,
 };
 
 use super::Prepare;
@@ -171,6 +171,14 @@ impl Workshop {
 }
 
 impl Prepare for Workshop {
+    fn task(
+        &self,
+        load: &Load,
+        known: &dyn Fn(&str) -> bool,
+    ) -> Result<Option<TaskSettings>, String> {
+        files::task(load, known)
+    }
+
     fn wanted(&self, load: &Load) -> Result<BTreeSet<u64>, String> {
         let config = Beside::read(load)?.config.map(|(_, config)| config).unwrap_or_default();
         let there: Vec<_> = load.found.versions.keys().copied().collect();

@@ -118,6 +118,12 @@ impl Index {
         }
     }
 
+    /// A repository has that name.
+    #[must_use]
+    pub fn knows(&self, model: &str) -> bool {
+        self.models.get(model).is_some_and(|model| !model.absent)
+    }
+
     /// That version takes requests.
     #[must_use]
     pub fn is_ready(&self, model: &str, version: u64) -> bool {

@@ -9,8 +9,13 @@ use crate::status::Refusal;
 /// How long a client should wait before it tries again, where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// Says why the scheduler refused a request, and when to come again.
-pub(super) fn explain(rejection: Rejection, deadline: Option<Duration>, id: &str) -> Refusal {
+/// Says why the scheduler refused a request, and when to come again; `nearest` says what a task can do instead.
+pub(super) fn explain(
+    rejection: Rejection,
+    deadline: Option<Duration>,
+    id: &str,
+    nearest: Option<String>,
+) -> Refusal {
     let within = deadline
         .map_or("none".to_owned(), |deadline| format!("{:.1} ms", deadline.as_secs_f64() * 1e3));
     let text = match rejection {
@@ -30,6 +35,9 @@ pub(super) fn explain(rejection: Rejection, deadline: Option<Duration>, id: &str
             "the executor time that the request needs is worth more to others; not started"
                 .to_owned()
         }
+        Rejection::GoalsImpossible { .. } => nearest.unwrap_or_else(|| {
+            "no variant of the task is as accurate and as cheap as asked".to_owned()
+        }),
         Rejection::TooManyShapes => {
             "requests of too many different shapes wait for this model".to_owned()
         }
@@ -46,6 +54,7 @@ pub(super) fn explain(rejection: Rejection, deadline: Option<Duration>, id: &str
         Rejection::DeadlineHopeless
         | Rejection::QueueFull
         | Rejection::PricedOut
+        | Rejection::GoalsImpossible { .. }
         | Rejection::TooManyShapes
         | Rejection::NotServed
         | Rejection::NoExecutor
@@ -66,13 +75,20 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_was_predicted_and_when_to_come_again() {
-        let refusal =
-            explain(Rejection::DeadlineUnreachable { predicted: 31 * MS }, Some(27 * MS), "q1");
+        let refusal = explain(
+            Rejection::DeadlineUnreachable { predicted: 31 * MS },
+            Some(27 * MS),
+            "q1",
+            None,
+        );
         assert_eq!(
             refusal.error,
             "[request id: q1] predicted answer after 31.0 ms, but the deadline is in 27.0 ms; not started"
         );
         assert_eq!((refusal.reason, refusal.retry_after), ("deadline_unreachable", 4 * MS));
-        assert_eq!(explain(Rejection::QueueFull, None, "").error, "Exceeds maximum queue size");
+        assert_eq!(
+            explain(Rejection::QueueFull, None, "", None).error,
+            "Exceeds maximum queue size"
+        );
     }
 }

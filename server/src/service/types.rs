@@ -69,6 +69,15 @@ pub struct LoadOverrides {
     pub files: Vec<(String, bytes::Bytes)>,
 }
 
+/// An input or output in the protocol's words.
+pub(super) fn tensor(spec: &models::TensorSpec) -> TensorMetadata {
+    TensorMetadata {
+        name: spec.name.clone(),
+        datatype: spec.datatype.name(),
+        shape: spec.dims.iter().map(models::Dim::protocol).collect(),
+    }
+}
+
 /// `GET /v2/models/{m}/profile`.
 pub(super) fn profile_json(
     served: &Served,

@@ -11,4 +11,5 @@ mod mirror;
 mod order;
 mod overrun;
 mod scripted;
+mod tasks;
 mod world;

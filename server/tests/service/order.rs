@@ -160,6 +160,7 @@ async fn a_prediction_counts_the_way_out_that_is_kept_back_of_the_deadline() {
         part: InputPart { rows: 1, tensors: vec![bytes_of(&[1])] },
         priority: 1,
         deadline: Some(100 * MS),
+        task: None,
     };
     let Outcome::Refused(refused) = driver.submit(inference).outcome().await else {
         panic!("90 ms are in 80 ms");

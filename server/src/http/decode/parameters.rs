@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use models::Goals;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
+use crate::goals::{self, Stated};
 use crate::status::Failure;
 
 /// Most parameters of one object.
@@ -31,6 +33,7 @@ pub(super) enum Scalar<'a> {
 
 /// What the parameters of a request ask for.
 pub(super) struct RequestParameters {
+    pub(super) goals: Goals,
     pub(super) timeout: Option<Duration>,
     pub(super) priority: u64,
     pub(super) binary: bool,
@@ -51,13 +54,23 @@ pub(super) struct OutputParameters {
 impl Parameters<'_> {
     /// Unknown keys are for the model, and ignored; so are those of sequences, which are served like any other request.
     pub(super) fn request(&self) -> Result<RequestParameters, Failure> {
-        let mut request = RequestParameters { timeout: None, priority: 0, binary: false };
+        let mut request = RequestParameters {
+            goals: Goals::default(),
+            timeout: None,
+            priority: 0,
+            binary: false,
+        };
         for (Text(key), value) in &self.0 {
             match key.as_ref() {
                 "timeout" => {
                     let micros = value.unsigned(key)?;
                     // Triton's default, which means none.
-                    request.timeout = (micros > 0).then(|| Duration::from_micros(micros));
+                    let timeout = (micros > 0).then(|| Duration::from_micros(micros));
+                    request.timeout = request.timeout.into_iter().chain(timeout).min();
+                }
+                goal if goals::is_goal(goal) => {
+                    let timeout = goals::state(&mut request.goals, goal, &value.stated())?;
+                    request.timeout = request.timeout.into_iter().chain(timeout).min();
                 }
                 "priority" => request.priority = value.unsigned(key)?,
                 "binary_data_output" => request.binary = value.bool(key)?,
@@ -122,6 +135,17 @@ fn of(kind: &str, name: &str, failure: &Failure) -> Failure {
 }
 
 impl Scalar<'_> {
+    fn stated(&self) -> Stated<'_> {
+        match self {
+            Self::Null => Stated::Nothing,
+            Self::Bool(_) => Stated::Else,
+            #[expect(clippy::cast_precision_loss, reason = "no goal is near 2^53")]
+            Self::Unsigned(number) => Stated::Number(*number as f64),
+            Self::Number(number) => Stated::Number(*number),
+            Self::Text(text) => Stated::Text(text),
+        }
+    }
+
     fn unsigned(&self, key: &str) -> Result<u64, Failure> {
         match self {
             Self::Unsigned(number) => Ok(*number),

@@ -1,0 +1,232 @@
+//! The way of one inference through the service: found, checked, scheduled, answered, accounted for once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use batcher::Instant;
+use models::{Goals, VariantId};
+use router::Rejection;
+
+use super::{Service, refusal};
+use crate::answer;
+use crate::check::{Checked, check};
+use crate::clock::Clock;
+use crate::driver::Outcome;
+use crate::infer::{Chosen, InferRequest, InferResponse};
+use crate::metrics::ModelMetrics;
+use crate::served::Served;
+use crate::status::{Failure, Refusal};
+use crate::tasks::{self, Task};
+
+impl Service {
+    /// Runs one inference. Dropping the future cancels the request if it still waits.
+    ///
+    /// # Errors
+    /// Bad requests, refusals by the scheduler, failures of the model: see [`Failure`].
+    pub async fn infer(&self, request: InferRequest) -> Result<InferResponse, Failure> {
+        let arrived = self.clock.now();
+        let target = self.target(&request.model, request.version.as_deref())?;
+        let id = request.id.clone();
+        let checked = target.check(request)?;
+        let (deadline, rows) = (checked.inference.deadline, checked.inference.part.rows);
+        let goals = checked.inference.task.map(|(_, goals)| goals).unwrap_or_default();
+        let metrics = target.metrics();
+        metrics.arrived(rows);
+        let mut account = Account { metrics, clock: self.clock, arrived, ended: false };
+        let ticket = self.driver.submit(checked.inference);
+        let chosen = ticket.chosen();
+        let outcome = ticket.outcome().await;
+        account.ended = true;
+        let name = target.name();
+        let answered = match outcome {
+            Outcome::Answered(answered) => answered,
+            Outcome::Refused(rejection) => {
+                metrics.refused(&rejection, account.elapsed());
+                tracing::trace!(model = name, id, reason = rejection.name(), "refused");
+                return Err(Failure::Refused(target.refusal(rejection, goals, deadline, &id)));
+            }
+            Outcome::Failed(error) => {
+                metrics.failed(rows, account.elapsed());
+                tracing::trace!(model = name, id, %error, "failed");
+                let version = target.version();
+                return Err(Failure::Internal(format!(
+                    "model '{name}' version {version}: {error}"
+                )));
+            }
+        };
+        let answers = self.answers(&target, chosen.map(|(variant, _)| variant));
+        let outputs = answers
+            .as_ref()
+            .map_err(Failure::clone)
+            .and_then(|by| answer::outputs(&answered, checked.outputs, &checked.cuts, by.served()));
+        let timing = answered.request_timing();
+        let total = account.elapsed();
+        self.driver.note_way(total.saturating_sub(answered.queue + answered.timing.total()));
+        let in_time = deadline.map(|deadline| total <= deadline);
+        match &outputs {
+            Ok(_) => metrics.answered(&timing, total, in_time, rows),
+            Err(_) => metrics.failed(rows, total),
+        }
+        tracing::trace!(model = name, id, ?total, batch = timing.batch, in_time, "answered");
+        let predicted = chosen.map(|(_, predicted)| predicted);
+        let choice = answers.ok().and_then(|by| by.chosen(predicted, total));
+        let (model, version) = (name.to_owned(), target.version());
+        Ok(InferResponse { model, version, id, outputs: outputs?, timing, choice })
+    }
+
+    /// What a request names: a model, or else a task.
+    fn target(&self, name: &str, version: Option<&str>) -> Result<Target, Failure> {
+        let unknown = match self.catalog.find(name, version) {
+            Ok(served) => return Ok(Target::Model(served)),
+            Err(unknown) => unknown,
+        };
+        self.task(name, version).map(Target::Task).ok_or(unknown)
+    }
+
+    /// The task of that name.
+    pub(super) fn task(&self, name: &str, version: Option<&str>) -> Option<Arc<Task>> {
+        let only = version.is_none_or(|version| version == tasks::VERSION);
+        self.tasks.find(name).filter(|_| only)
+    }
+
+    /// Who answered.
+    fn answers(&self, target: &Target, chosen: Option<VariantId>) -> Result<Answers, Failure> {
+        let task = match target {
+            Target::Model(served) => return Ok(Answers::Model(Arc::clone(served))),
+            Target::Task(task) => task,
+        };
+        let replaced =
+            || Failure::Unavailable(format!("the variant of '{}' was just replaced", task.name));
+        let variant = chosen.ok_or_else(replaced)?;
+        let by = |task: Arc<Task>| task.place_of(variant).map(|place| Answers::Task(task, place));
+        // The scheduler knows of a change a moment before this request's table did.
+        let found = by(Arc::clone(task)).or_else(|| by(self.tasks.find(&task.name)?));
+        found.ok_or_else(replaced)
+    }
+}
+
+/// What a request asks for.
+enum Target {
+    Model(Arc<Served>),
+    Task(Arc<Task>),
+}
+
+impl Target {
+    fn name(&self) -> &str {
+        match self {
+            Self::Model(served) => &served.model,
+            Self::Task(task) => &task.name,
+        }
+    }
+
+    fn version(&self) -> String {
+        match self {
+            Self::Model(served) => served.version.to_string(),
+            Self::Task(_) => tasks::VERSION.to_owned(),
+        }
+    }
+
+    fn metrics(&self) -> &ModelMetrics {
+        match self {
+            Self::Model(served) => &served.metrics,
+            Self::Task(task) => &task.metrics,
+        }
+    }
+
+    fn check(&self, request: InferRequest) -> Result<Checked, Failure> {
+        let task = match self {
+            Self::Model(served) => return check(request, served),
+            Self::Task(task) => task,
+        };
+        let goals = task.goals(request.goals);
+        let deadline = request.timeout.into_iter().chain(task.settings.task.slo).min();
+        let mut checked = check(request, task.first())?;
+        checked.inference.deadline = deadline;
+        checked.inference.task = Some((task.id, goals));
+        Ok(checked)
+    }
+
+    fn refusal(
+        &self,
+        rejection: Rejection,
+        goals: Goals,
+        deadline: Option<Duration>,
+        id: &str,
+    ) -> Refusal {
+        let nearest = match (self, rejection) {
+            (Self::Task(task), Rejection::GoalsImpossible { nearest }) => {
+                task.member(nearest).map(|member| nearest_possible(task, task.claim(member), goals))
+            }
+            _ => None,
+        };
+        refusal::explain(rejection, deadline, id, nearest)
+    }
+}
+
+fn nearest_possible(task: &Task, claim: &models::VariantClaim, goals: Goals) -> String {
+    let accuracy = goals.min_accuracy.map(|least| format!(" of accuracy {least} or more"));
+    let cost = goals.max_cost.map(|most| format!(" of cost {most} or less"));
+    format!(
+        "task '{}' has no variant{}{}; the nearest is '{}' of accuracy {} and cost {}",
+        task.name,
+        accuracy.unwrap_or_default(),
+        cost.unwrap_or_default(),
+        claim.model.get_ref(),
+        claim.accuracy,
+        claim.cost
+    )
+}
+
+/// Whoever answered a request.
+enum Answers {
+    Model(Arc<Served>),
+    /// The member at that place among the served ones.
+    Task(Arc<Task>, usize),
+}
+
+impl Answers {
+    fn served(&self) -> &Served {
+        match self {
+            Self::Model(served) => served,
+            Self::Task(task, place) => &task.members[*place].served,
+        }
+    }
+
+    /// What the client is told of it, and counted, where a task was asked for.
+    fn chosen(&self, predicted: Option<Duration>, took: Duration) -> Option<Box<Chosen>> {
+        let Self::Task(task, place) = self else { return None };
+        let member = &task.members[*place];
+        member.answers.increment(1);
+        let claim = task.claim(member);
+        Some(Box::new(Chosen {
+            model: member.served.model.clone(),
+            version: member.served.version,
+            accuracy: claim.accuracy,
+            cost: claim.cost,
+            predicted: predicted.unwrap_or_default(),
+            took,
+        }))
+    }
+}
+
+/// Counts a request whose client left before its end.
+struct Account<'a> {
+    metrics: &'a ModelMetrics,
+    clock: Clock,
+    arrived: Instant,
+    ended: bool,
+}
+
+impl Account<'_> {
+    fn elapsed(&self) -> Duration {
+        self.clock.now().since(self.arrived)
+    }
+}
+
+impl Drop for Account<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.metrics.cancelled(self.elapsed());
+        }
+    }
+}

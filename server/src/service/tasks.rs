@@ -1,0 +1,120 @@
+//! Tasks beside models: taken into service, and looked up like models.
+
+use std::time::Duration;
+
+use models::{Objective, TaskSettings};
+use prost_reflect::{DynamicMessage, Value};
+use serde_json::json;
+
+use super::{ModelMetadata, Service, types};
+use crate::status::Failure;
+use crate::tasks::{self, Member, Task};
+
+impl Service {
+    /// Takes a task into service, or a changed one in place of that of the same name.
+    ///
+    /// # Errors
+    /// What of it cannot be, by file and line.
+    pub fn install_task(&self, name: &str, settings: TaskSettings) -> Result<(), String> {
+        let metrics = self.metrics.model(name, tasks::VERSION);
+        self.tasks.declare(name, settings, metrics, (&self.catalog, &self.driver))
+    }
+
+    /// Takes a task out of service; false if there is none of that name.
+    pub(super) fn withdraw_task(&self, name: &str) -> bool {
+        let removed = self.tasks.remove(name, &self.driver);
+        if removed {
+            self.metrics.forget(name, tasks::VERSION);
+        }
+        removed
+    }
+
+    /// Inputs and outputs of a task, as of a model.
+    pub(super) fn task_metadata(task: &Task) -> ModelMetadata {
+        let signature = task.signature();
+        ModelMetadata {
+            name: task.name.clone(),
+            versions: vec![tasks::VERSION.to_owned()],
+            platform: "task",
+            inputs: signature.inputs.iter().map(types::tensor).collect(),
+            outputs: signature.outputs.iter().map(types::tensor).collect(),
+        }
+    }
+
+    /// The configuration of a task: that of its first variant, under the task's name.
+    pub(super) fn task_config(task: &Task) -> DynamicMessage {
+        let mut message = task.first().config.message().clone();
+        message.set_field_by_name("name", Value::String(task.name.clone()));
+        message
+    }
+
+    /// The same in Triton's JSON form.
+    pub(super) fn task_config_json(task: &Task) -> serde_json::Value {
+        let mut config = task.first().config.to_json();
+        config["name"] = task.name.clone().into();
+        config
+    }
+
+    /// What `GET /v2/tasks/{t}` answers: the variants with profile and load, and who would answer now.
+    ///
+    /// # Errors
+    /// Unknown task, or none of its variants is served.
+    pub fn task_json(&self, name: &str) -> Result<serde_json::Value, Failure> {
+        let unknown =
+            || Failure::NotFound(format!("Request for unknown task: '{name}' is not found"));
+        let task = self.tasks.find(name).ok_or_else(unknown)?;
+        let rules = &task.settings.task;
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let variants: Vec<_> =
+            task.members.iter().map(|member| self.member_json(&task, member)).collect();
+        let now: serde_json::Map<_, _> = Objective::ALL
+            .iter()
+            .map(|&(name, objective)| (name.to_owned(), self.choice_json(&task, objective)))
+            .collect();
+        Ok(json!({
+            "task": task.name,
+            "policy": rules.policy.as_deref().unwrap_or(router::SELECTIONS[0].name),
+            "slo_ms": rules.slo.map(ms),
+            "defaults": {
+                "objective": rules.objective, "min_accuracy": rules.min_accuracy, "max_cost": rules.max_cost,
+            },
+            "limits": { "accuracy_floor": rules.accuracy_floor, "cost_ceiling": rules.cost_ceiling },
+            "variants": variants,
+            "now": now,
+        }))
+    }
+
+    fn member_json(&self, task: &Task, member: &Member) -> serde_json::Value {
+        let claim = task.claim(member);
+        let (waiting, prediction) = self.driver.view(member.served.variant);
+        let devices: Vec<_> = claim.devices.iter().map(toml_text).collect();
+        json!({
+            "model": member.served.model,
+            "version": member.served.version.to_string(),
+            "precision": claim.precision,
+            "accuracy": claim.accuracy,
+            "metric": claim.metric,
+            "source": claim.source,
+            "cost": claim.cost,
+            "devices": devices,
+            "profile": types::profile_json(&member.served, waiting, prediction),
+        })
+    }
+
+    /// Who would answer a request of one row that states this objective and no more.
+    fn choice_json(&self, task: &Task, objective: Objective) -> serde_json::Value {
+        let asked = models::Goals { objective: Some(objective), ..models::Goals::default() };
+        let goals = task.goals(asked);
+        match self.driver.preview(task.id, goals, task.settings.task.slo) {
+            Ok((variant, predicted)) => {
+                let model = task.member(variant).map(|member| member.served.model.clone());
+                json!({ "model": model, "predicted_ms": predicted.as_secs_f64() * 1e3 })
+            }
+            Err(rejection) => json!({ "refused": rejection.name() }),
+        }
+    }
+}
+
+fn toml_text(text: &toml::Spanned<String>) -> &str {
+    text.get_ref()
+}
