@@ -44,6 +44,18 @@ pub struct Member {
     pub answers: Counter,
 }
 
+impl Member {
+    /// Its name in metrics.
+    #[must_use]
+    pub fn label(&self) -> String {
+        label_of(&self.served)
+    }
+}
+
+fn label_of(served: &Served) -> String {
+    format!("{}/{}", served.model, served.version)
+}
+
 impl Task {
     /// The member that is that variant.
     #[must_use]
@@ -141,7 +153,7 @@ impl Tasks {
         check_policy(&settings)?;
         let id = TaskId(self.next.fetch_add(1, Ordering::Relaxed));
         let declared = Declared { id, settings: Arc::new(settings), metrics };
-        declared.members(served.0)?;
+        declared.members(served.0, Err)?;
         let before = self.declared.lock().insert(name.to_owned(), declared);
         self.refresh(served.0, served.1);
         if let Some(before) = before {
@@ -168,13 +180,13 @@ impl Tasks {
         let before = self.table.load_full();
         let mut table = BTreeMap::new();
         for (name, declared) in &*declared {
-            let members = declared.members(catalog).unwrap_or_else(|reason| {
-                tracing::error!(task = name, reason, "the task keeps the variants it had");
-                Vec::new()
-            });
             let known = before.get(name);
+            let members = declared.members(catalog, |reason| {
+                tracing::error!(task = name, reason, "the task goes on without that variant");
+                Ok(())
+            });
+            let members = members.unwrap_or_default();
             if members.is_empty() {
-                table.extend(known.map(|known| (name.clone(), Arc::clone(known))));
                 continue;
             }
             let Declared { id, settings, metrics } = declared.clone();
@@ -192,21 +204,27 @@ impl Tasks {
 }
 
 impl Declared {
-    /// Those of the variants that are served.
-    fn members(&self, catalog: &Catalog) -> Result<Vec<Member>, String> {
+    /// Those of the variants that are served. One that does not fit the first is left out, if `misfit` allows it.
+    fn members(
+        &self,
+        catalog: &Catalog,
+        misfit: impl Fn(String) -> Result<(), String>,
+    ) -> Result<Vec<Member>, String> {
         let mut members: Vec<Member> = Vec::new();
         for (place, claim) in self.settings.variants.iter().enumerate() {
             let version = claim.version.map(|version| version.to_string());
             let Ok(served) = catalog.find(claim.model.get_ref(), version.as_deref()) else {
                 continue;
             };
-            if let Some(first) = members.first() {
+            let fits = members.first().map_or(Ok(()), |first| {
                 let one = (first.place, &first.served.signature);
-                let fits = self.settings.check_signatures(one, (place, &served.signature));
-                fits.map_err(|error| error.to_string())?;
+                self.settings.check_signatures(one, (place, &served.signature))
+            });
+            if let Err(error) = fits {
+                misfit(error.to_string())?;
+                continue;
             }
-            let label = format!("{}/{}", served.model, served.version);
-            let answers = self.metrics.answers_of(&label);
+            let answers = self.metrics.answers_of(&label_of(&served));
             members.push(Member { place, served, answers });
         }
         Ok(members)

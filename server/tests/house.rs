@@ -222,6 +222,9 @@ fn every_policy_is_documented_as_it_is() {
     rows.extend(
         router::DISPATCHES.iter().map(|policy| row(policy.name, policy.summary, policy.source)),
     );
+    rows.extend(
+        router::SELECTIONS.iter().map(|policy| row(policy.name, policy.summary, policy.source)),
+    );
     let placements = router::place::PLACEMENTS.iter();
     rows.extend(placements.map(|policy| row(policy.name, policy.summary, policy.source)));
     same_rows("docs/policies.md", "| `", "| `", &rows);

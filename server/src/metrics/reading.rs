@@ -127,7 +127,9 @@ impl ModelMetrics {
     }
 
     /// The known values of a gauge that has one for each number of rows, by rising rows.
-    pub(super) fn by_variant(&self) -> Vec<(String, u64)> {
+    /// Requests of this task that were answered, by the variant that did.
+    #[must_use]
+    pub fn by_variant(&self) -> Vec<(String, u64)> {
         self.store.counters_of(name::TASK_ANSWERS)
     }
 

@@ -87,6 +87,8 @@ impl Service {
     fn member_json(&self, task: &Task, member: &Member) -> serde_json::Value {
         let claim = task.claim(member);
         let (waiting, prediction) = self.driver.view(member.served.variant);
+        let label = member.label();
+        let answers = task.metrics.by_variant().into_iter().find(|(variant, _)| *variant == label);
         let devices: Vec<_> = claim.devices.iter().map(toml_text).collect();
         json!({
             "model": member.served.model,
@@ -97,6 +99,7 @@ impl Service {
             "source": claim.source,
             "cost": claim.cost,
             "devices": devices,
+            "answers": answers.map_or(0, |(_, answers)| answers),
             "profile": types::profile_json(&member.served, waiting, prediction),
         })
     }

@@ -169,3 +169,15 @@ async fn a_recording_with_tasks_replays_since_the_choice_is_the_routers() {
     let decided = tally.batches + tally.refused_total() + tally.withdrawn;
     assert_eq!(replayed.actions, decided + chosen);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_does_not_keep_its_last_variant_from_being_unloaded() {
+    let service = service(1, None);
+    install_emulated(&service, loaded("slow", MS, MS), 1);
+    service.install_task("digits", task("", &[("slow", 0.99, 1.0)])).unwrap();
+    let (told, gone) = tokio::sync::oneshot::channel();
+    service.withdraw("slow", 1, Box::new(|| drop(told.send(()))));
+    gone.await.unwrap();
+    assert_eq!(service.infer(asking(Goals::default())).await.unwrap_err().http(), 404);
+    service.stop();
+}
