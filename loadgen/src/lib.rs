@@ -11,6 +11,7 @@ mod mix;
 mod outcome;
 mod rate;
 mod report;
+pub mod result;
 mod trace;
 mod workload;
 
