@@ -16,6 +16,7 @@ mod stop;
 mod target;
 mod tensor;
 mod tls;
+mod watch;
 
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,7 @@ pub use stop::Stop;
 pub use target::{Protocol, Target};
 pub use tensor::InputMetadata;
 pub use tls::Tls;
+pub use watch::Watch;
 
 /// Sends one HTTP request, such as a model's load or its profile, and returns the status and the body of the answer.
 ///

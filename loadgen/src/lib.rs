@@ -9,6 +9,7 @@ mod error;
 mod interval;
 mod mix;
 mod outcome;
+pub mod page;
 mod rate;
 mod report;
 pub mod result;

@@ -30,6 +30,8 @@ pub struct ResultFile {
     pub format: String,
     /// [`FORMAT_VERSION`].
     pub format_version: u32,
+    /// Which question was asked.
+    pub kind: Kind,
     /// What was done, such as `sweep of gemm_mlp`.
     pub title: String,
     /// What was typed.
@@ -45,6 +47,24 @@ pub struct ResultFile {
     pub findings: Vec<Finding>,
     /// What was measured, by server.
     pub series: Vec<Series>,
+}
+
+/// Which question a measurement asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// What happens under this load?
+    Run,
+    /// What happens under rising loads?
+    Sweep,
+    /// How much load is too much?
+    Find,
+    /// Which of two servers is better?
+    Compare,
+    /// Does it stay so for hours?
+    Soak,
+    /// What does a scenario of MLPerf's LoadGen report?
+    Mlperf,
 }
 
 /// An answer in one number.
@@ -105,17 +125,29 @@ pub struct Point {
     pub memory_bytes: Option<u64>,
 }
 
+/// How a result came about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The program with its version.
+    pub program: String,
+    /// What was typed.
+    pub command: String,
+    /// When it began.
+    pub began: SystemTime,
+}
+
 impl ResultFile {
     /// A file without measurements.
     #[must_use]
-    pub fn new(title: &str, program: &str, command: &str, began: SystemTime) -> Self {
+    pub fn new(kind: Kind, title: &str, made: &Made) -> Self {
         Self {
             format: FORMAT.to_owned(),
             format_version: FORMAT_VERSION,
+            kind,
             title: title.to_owned(),
-            command: command.to_owned(),
-            date: date::utc(began),
-            program: program.to_owned(),
+            command: made.command.clone(),
+            date: date::utc(made.began),
+            program: made.program.clone(),
             machine: machine(),
             findings: Vec::new(),
             series: Vec::new(),

@@ -3,22 +3,21 @@ use std::time::UNIX_EPOCH;
 use super::*;
 use crate::Outcome;
 
-fn record(at_s: f64, latency_ms: u64, outcome: Outcome) -> Record {
-    let intended_ns = (at_s * 1e9) as u64;
+fn record(at_ms: u64, latency_ms: u64, outcome: Outcome) -> Record {
+    let intended_ns = at_ms * 1_000_000;
     Record { share: 0, intended_ns, lag_ns: 0, latency_ns: latency_ms * 1_000_000, outcome }
 }
 
 fn result() -> ResultFile {
     let records: Vec<Record> = (0..100)
-        .map(|index| {
-            record(f64::from(index) / 50.0, 1 + u64::from(index % 50 == 7), Outcome::InTime)
-        })
-        .chain([record(1.5, 30, Outcome::Late)])
-        .chain([record(1.6, 1, Outcome::Refused("queue_full".into()))])
+        .map(|index| record(20 * index, 1 + u64::from(index % 50 == 7), Outcome::InTime))
+        .chain([record(1500, 30, Outcome::Late)])
+        .chain([record(1600, 1, Outcome::Refused("queue_full".into()))])
         .collect();
     let mut point = Point::of(&records, &["m"], Duration::from_secs(2));
     point.load = "poisson 50/s, \"two\" times".into();
-    let mut result = ResultFile::new("run of m", "punctual-bench 1", "run", UNIX_EPOCH);
+    let made = Made { program: "p 1".into(), command: "run".into(), began: UNIX_EPOCH };
+    let mut result = ResultFile::new(Kind::Run, "run of m", &made);
     result.series.push(Series {
         name: "a server".into(),
         target: None,
@@ -55,7 +54,7 @@ fn what_is_no_result_or_a_later_one_is_refused_with_a_sentence() {
 #[test]
 fn histograms_merge_as_if_all_latencies_were_of_one_run() {
     let of = |range: std::ops::Range<u64>| {
-        let records: Vec<Record> = range.map(|ms| record(0.0, ms, Outcome::InTime)).collect();
+        let records: Vec<Record> = range.map(|ms| record(0, ms, Outcome::InTime)).collect();
         let text = String::from(Latencies::of(&records));
         Latencies::try_from(text).unwrap()
     };
@@ -103,7 +102,7 @@ fn a_timeline_counts_each_request_once_where_it_was_due() {
 
 #[test]
 fn a_long_run_has_wider_bins() {
-    let records = [record(7199.9, 1, Outcome::Timeout)];
+    let records = [record(7_199_900, 1, Outcome::Timeout)];
     let timeline = Timeline::of(&records, Duration::from_secs(7200));
     assert_eq!((timeline.bin_s, timeline.bins.len()), (12.0, 600));
     assert_eq!((timeline.bins[599].failed, timeline.bins[599].p50_ms), (1, None));
