@@ -22,11 +22,13 @@ const DASHES: [&str; 4] = ["none", "6 3", "2 2", "8 3 2 3"];
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 360.0;
+/// Left of titles.
+const MARGIN: f64 = 5.0;
 const LEFT: f64 = 58.0;
 const TOP: f64 = 62.0;
 const BOTTOM: f64 = 46.0;
 /// More points than these are drawn without dots.
-const DOTS_MAX: usize = 40;
+const DOTS_MAX: usize = 24;
 
 /// A named line through points.
 #[derive(Clone, Debug, PartialEq)]
@@ -168,8 +170,8 @@ impl Plot {
     }
 
     fn frame(&self, svg: &mut Svg, chart: &Chart) {
-        svg.text((16.0, 24.0), r#"font-size="16" font-weight="600""#, &chart.title);
-        svg.text((16.0, 43.0), &format!(r#"fill="{GREY}""#), &chart.y.label);
+        svg.text((MARGIN, 24.0), r#"font-size="16" font-weight="600""#, &chart.title);
+        svg.text((MARGIN, 43.0), &format!(r#"fill="{GREY}""#), &chart.y.label);
         let look = format!(r#"text-anchor="middle" fill="{GREY}""#);
         let middle = f64::midpoint(LEFT, self.right);
         svg.text((middle, self.bottom + 36.0), &look, &chart.x.label);

@@ -169,9 +169,9 @@ impl<'a> Shown<'a> {
             let (report, latency) = (&point.report, &point.report.latency);
             let percent = 100.0 * report.attainment;
             return vec![
-                figure("Offered", report.offered_rate, "requests/s", point.load.clone()),
-                figure("Goodput", report.goodput, "answers in time/s", String::new()),
-                figure("In time", percent, "% of requests", String::new()),
+                figure("Offered", report.offered_rate, "/s", point.load.clone()),
+                figure("Goodput", report.goodput, "/s", "answered in time".into()),
+                figure("In time", percent, "%", "of requests".into()),
                 figure("Median latency", latency.p50_ms, "ms", String::new()),
                 figure("99th percentile", latency.p99_ms, "ms", String::new()),
                 figure("Client's own lag", report.lag.p99_ms, "ms", "99th percentile".into()),
@@ -183,7 +183,7 @@ impl<'a> Shown<'a> {
             let point = series.points.iter().max_by(better)?;
             let at = format!("at {}/s offered", number(point.report.offered_rate));
             let what = format!("Best goodput, {}", series.name);
-            Some(figure(&what, point.report.goodput, "answers in time/s", at))
+            Some(figure(&what, point.report.goodput, "/s", at))
         };
         self.series.iter().filter_map(best).collect()
     }

@@ -1,7 +1,7 @@
 //! Bars from left to right, each of one or several parts, with their numbers beside them.
 
 use super::svg::{Svg, width};
-use super::{GREY, WIDTH, number};
+use super::{GREY, MARGIN, WIDTH, number};
 
 const ROW: f64 = 26.0;
 const TOP: f64 = 58.0;
@@ -24,10 +24,10 @@ pub fn bars(title: &str, unit: &str, parts: &[(&str, &'static str)], bars: &[Bar
     let legend = if parts.len() > 1 { 24.0 } else { 0.0 };
     let height = TOP + legend + bars.len() as f64 * ROW + 12.0;
     let mut svg = Svg::new(WIDTH, height, title);
-    svg.text((16.0, 24.0), r#"font-size="16" font-weight="600""#, title);
-    svg.text((16.0, 43.0), &format!(r#"fill="{GREY}""#), unit);
+    svg.text((MARGIN, 24.0), r#"font-size="16" font-weight="600""#, title);
+    svg.text((MARGIN, 43.0), &format!(r#"fill="{GREY}""#), unit);
     if parts.len() > 1 {
-        let mut x = 16.0;
+        let mut x = MARGIN;
         for (name, colour) in parts {
             svg.shape(&format!("M{x:.1} {:.1}h10v10h-10Z", TOP + 2.0), colour, name);
             svg.text((x + 15.0, TOP + 11.0), "", name);
@@ -37,7 +37,7 @@ pub fn bars(title: &str, unit: &str, parts: &[(&str, &'static str)], bars: &[Bar
     let names: Vec<String> = bars.iter().map(|bar| cut(&bar.name)).collect();
     let total = |bar: &Bar| bar.values.iter().sum::<f64>();
     let largest = bars.iter().map(total).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
-    let left = 26.0 + names.iter().map(|name| width(name)).fold(0.0, f64::max);
+    let left = 16.0 + names.iter().map(|name| width(name)).fold(0.0, f64::max);
     let room = WIDTH - left - 84.0;
     for (index, (bar, name)) in bars.iter().zip(&names).enumerate() {
         let y = TOP + legend + index as f64 * ROW;
