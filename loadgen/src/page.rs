@@ -47,7 +47,14 @@ impl<'a> Shown<'a> {
     pub fn html(&self) -> String {
         let title = match self.results {
             [one] => one.title.clone(),
-            several => format!("{} results together", several.len()),
+            _ => {
+                let names: Vec<&str> =
+                    self.series.iter().map(|series| series.name.as_str()).collect();
+                match names[..] {
+                    [first, second] => format!("{first} and {second}"),
+                    _ => names.join(", "),
+                }
+            }
         };
         let mut page = Page::default();
         let heading = escape(&title);

@@ -109,7 +109,7 @@ fn pages() -> Vec<(&'static str, Vec<ResultFile>, usize)> {
         ("sweep", vec![sweep()], 7),
         ("run", vec![run()], 6),
         ("late", vec![late], 6),
-        ("servers", servers(), 5),
+        ("servers", servers(), 4),
         ("comparison", vec![comparison()], 4),
         ("overlay", vec![run(), PLAIN.result(Kind::Run, "Run of model", &[3000.0])], 4),
     ]

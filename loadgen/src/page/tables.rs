@@ -26,16 +26,16 @@ const COLUMNS: [&str; 14] = [
 pub(super) fn points(page: &mut Page, shown: &Shown<'_>) {
     let several = shown.series.len() > 1;
     let rows = shown.points().map(|(series, point)| {
-        let name =
-            if several { format!("{}, {}", series.name, point.load) } else { point.load.clone() };
         let batch = point.server.as_ref().and_then(ServerView::batch_mean);
-        let mut row = row(name, &point.report);
+        let names = [several.then(|| series.name.clone()), Some(point.load.clone())];
+        let mut row = row(names.into_iter().flatten(), &point.report);
         row.push(batch.map_or_else(|| "–".to_owned(), number));
         row.push(format!("{:.3}", point.report.lag.p99_ms));
         (row, point.report.client_on_time)
     });
     page.put(format_args!("<h2>Every run</h2>\n"));
-    table(page, &COLUMNS, rows);
+    let columns: Vec<&str> = several.then_some("server").into_iter().chain(COLUMNS).collect();
+    table(page, &columns, rows);
 }
 
 /// A row for each client of a run of several.
@@ -44,14 +44,14 @@ pub(super) fn models(page: &mut Page, shown: &Shown<'_>) {
     if report.models.is_empty() {
         return;
     }
-    let rows = report.models.iter().map(|part| (row(part.model.clone(), part), true));
+    let rows = report.models.iter().map(|part| (row([part.model.clone()].into_iter(), part), true));
     page.put(format_args!("<h2>By client</h2>\n"));
     let mut columns = COLUMNS;
     columns[0] = "client";
     table(page, &columns[..12], rows);
 }
 
-fn row(name: String, report: &Report) -> Vec<String> {
+fn row(names: impl Iterator<Item = String>, report: &Report) -> Vec<String> {
     let tally = &report.tally;
     let failed = tally.errors_total() + tally.timeouts + tally.cancelled + tally.connections_lost;
     let part = |count: u64| format!("{:.2}", 100.0 * count as f64 / tally.requests.max(1) as f64);
@@ -60,7 +60,7 @@ fn row(name: String, report: &Report) -> Vec<String> {
     let parts = [tally.in_time, tally.late, tally.refused_total(), failed].map(part);
     let times = [latency.p50_ms, latency.p90_ms, latency.p99_ms, latency.p999_ms, latency.max_ms];
     let times = times.map(|time| format!("{time:.2}"));
-    [name].into_iter().chain(rates).chain(parts).chain(times).collect()
+    names.chain(rates).chain(parts).chain(times).collect()
 }
 
 fn table(page: &mut Page, head: &[&str], rows: impl Iterator<Item = (Vec<String>, bool)>) {

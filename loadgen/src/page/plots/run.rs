@@ -1,7 +1,7 @@
 //! Plots of single runs, and of runs one after another.
 
 use super::{Axis, Chart, Curve, ENDS, Kind, Layer, Point, Series, Shown, TAILS, deadline, rises};
-use crate::result::{Bin, Timeline};
+use crate::result::{Bin, Latencies, Timeline};
 
 /// More lines than these are not told apart.
 const LINES_MAX: usize = 8;
@@ -88,35 +88,42 @@ pub(super) fn latency_timeline(shown: &Shown<'_>) -> Option<String> {
 
 /// Latency by the share of answers that stayed within it, in nines.
 pub(super) fn quantiles(shown: &Shown<'_>) -> Option<String> {
-    let pairs: Vec<(&Series, &Point)> = shown.points().collect();
-    let pairs = side_by_side(shown).unwrap_or(pairs);
-    let several = shown.series.len() > 1;
-    let wanted = |(series, _): &&(&Series, &Point)| !rises(series) || pairs.len() <= LINES_MAX;
-    let wanted: Vec<_> = pairs.iter().filter(wanted).take(LINES_MAX).collect();
+    let wanted: Vec<(String, Latencies)> = match &shown.series[..] {
+        [series] if rises(series) => {
+            let points = series.points.iter().take(LINES_MAX);
+            points.map(|point| (point.load.clone(), point.latencies.clone())).collect()
+        }
+        several if several.iter().any(rises) => return None,
+        several => several.iter().take(LINES_MAX).map(merged).collect(),
+    };
     let most =
-        wanted.iter().map(|(_, point)| point.latencies.len()).max().filter(|most| *most > 0)?;
-    let lines = wanted.iter().enumerate().map(|(index, (series, point))| {
-        let name = match (several, wanted.len()) {
-            (_, 1) => String::new(),
-            (true, _) => series.name.clone(),
-            (false, _) => point.load.clone(),
-        };
-        let of = point.latencies.len() as f64;
+        wanted.iter().map(|(_, latencies)| latencies.len()).max().filter(|most| *most > 0)?;
+    let alone = wanted.len() == 1;
+    let lines = wanted.into_iter().enumerate().map(|(index, (name, latencies))| {
+        let of = latencies.len() as f64;
         // Eight steps to a nine, no further than one answer.
-        let steps = (0..=8 * 6u32).map(|step| 10f64.powf(f64::from(step) / 8.0));
+        let steps = (1..=8 * 6u32).map(|step| 10f64.powf(f64::from(step) / 8.0));
         let points = steps
             .take_while(|rest| *rest <= of)
-            .map(|rest| (rest, point.latencies.quantile_ms(1.0 - 1.0 / rest).max(1e-3)));
-        Layer::line(index, Curve { name, points: points.filter(|point| point.0 > 1.0).collect() })
+            .map(|rest| (rest, latencies.quantile_ms(1.0 - 1.0 / rest).max(1e-3)));
+        let name = if alone { String::new() } else { name };
+        Layer::line(index, Curve { name, points: points.collect() })
     });
     let mut layers: Vec<Layer> = lines.collect();
-    layers.extend(deadline(shown, 1.2, most as f64));
+    layers.extend(deadline(shown, 1.34, most as f64));
     let names = ["50 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %"];
     let places = [2.0, 10.0, 100.0, 1e3, 1e4, 1e5].map(f64::from);
     let ticks = places.into_iter().zip(names.map(str::to_owned)).collect();
     let x = Axis { ticks: Some(ticks), ..Axis::log("of the answers came within") };
     let title = "Distribution of latency".to_owned();
     Some(Chart { title, x, y: Axis::log("ms, logarithmic"), layers }.svg())
+}
+
+/// All answers of a series together.
+fn merged(series: &Series) -> (String, Latencies) {
+    let mut sum = Latencies::default();
+    series.points.iter().for_each(|point| sum.add(&point.latencies));
+    (series.name.clone(), sum)
 }
 
 /// Goodput of one run after another under the same load.
@@ -131,7 +138,12 @@ pub(super) fn rounds(shown: &Shown<'_>) -> Option<String> {
         let points = points.map(|(round, point)| (f64::from(round), point.report.goodput));
         Layer::line(index, Curve { name: series.name.clone(), points: points.collect() })
     });
-    let (x, y) = (Axis::from_zero("round"), Axis::from_zero("answers in time/s"));
+    let rounds = shown.series.iter().map(|series| series.points.len()).max().unwrap_or(0);
+    // So many numbers fit below the plot.
+    let ticks = (1..=rounds).step_by(rounds.div_ceil(16).max(1));
+    let ticks = ticks.map(|round| (round as f64, round.to_string())).collect();
+    let x = Axis { ticks: Some(ticks), ..Axis::from_zero("round") };
+    let y = Axis::from_zero("answers in time/s");
     Some(Chart { title: "Goodput by round".to_owned(), x, y, layers: lines.collect() }.svg())
 }
 

@@ -64,24 +64,26 @@ pub(super) fn batch_means(shown: &Shown<'_>) -> Option<String> {
     (!layers.is_empty()).then(|| Chart { title, x, y, layers }.svg())
 }
 
-/// Where the time of answered requests went: by model of one run, else by run.
+/// Where the time of answered requests went: by model of one run, by load of one sweep, else by server.
 pub(super) fn phases(shown: &Shown<'_>) -> Option<String> {
     let bar = |name: String, model: &ModelView| Bar {
         name,
         values: vec![model.queue_ms, model.input_ms, model.infer_ms, model.output_ms],
     };
-    let rows: Vec<Bar> = match shown.single() {
-        Some(point) => {
-            let models = &point.server.as_ref()?.models;
-            models.iter().map(|model| bar(model.name.clone(), model)).collect()
-        }
-        None => shown
-            .points()
-            .filter_map(|(series, point)| {
-                let several = shown.series.len() > 1;
-                let load = &point.load;
-                let name = if several { format!("{}, {load}", series.name) } else { load.clone() };
-                Some(bar(name, &together(point.server.as_ref()?)?))
+    let alone = shown.single().and_then(|point| point.server.as_ref());
+    let rows: Vec<Bar> = match (&shown.series[..], alone) {
+        (_, Some(view)) => view.models.iter().map(|model| bar(model.name.clone(), model)).collect(),
+        ([series], None) if rises(series) => series
+            .points
+            .iter()
+            .filter_map(|point| Some(bar(point.load.clone(), &together(point.server.iter())?)))
+            .collect(),
+        (several, None) if several.iter().any(rises) => return None,
+        (several, None) => several
+            .iter()
+            .filter_map(|series| {
+                let views = series.points.iter().filter_map(|point| point.server.as_ref());
+                Some(bar(series.name.clone(), &together(views)?))
             })
             .collect(),
     };
@@ -92,12 +94,13 @@ pub(super) fn phases(shown: &Shown<'_>) -> Option<String> {
     Some(bars("Time in the server", "ms of an answered request, on average", &PHASES, &rows))
 }
 
-/// All models of a server as one.
-fn together(view: &ServerView) -> Option<ModelView> {
-    let answered: u64 = view.models.iter().map(|model| model.answered).sum();
+/// All models of one or several runs as one.
+fn together<'a>(views: impl Iterator<Item = &'a ServerView>) -> Option<ModelView> {
+    let models: Vec<&ModelView> = views.flat_map(|view| &view.models).collect();
+    let answered: u64 = models.iter().map(|model| model.answered).sum();
     let mean = |value: fn(&ModelView) -> f64| {
-        let sum: f64 = view.models.iter().map(|model| value(model) * model.answered as f64).sum();
-        sum / answered as f64
+        models.iter().map(|model| value(model) * model.answered as f64).sum::<f64>()
+            / answered as f64
     };
     (answered > 0).then(|| ModelView {
         queue_ms: mean(|model| model.queue_ms),
@@ -111,13 +114,16 @@ fn together(view: &ServerView) -> Option<ModelView> {
 /// Requests that were not answered, by reason or error.
 pub(super) fn refusals(shown: &Shown<'_>) -> Option<String> {
     let mut counts: BTreeMap<(usize, String), u64> = BTreeMap::new();
-    let mut add = |end: usize, reason: &str, count: u64| {
-        if count > 0 {
-            *counts.entry((end, reason.to_owned())).or_default() += count;
-        }
-    };
-    for (_, point) in shown.points() {
+    let several = shown.series.len() > 1;
+    for (series, point) in shown.points() {
         let tally = &point.report.tally;
+        let mut add = |end: usize, reason: &str, count: u64| {
+            let name =
+                if several { format!("{}: {reason}", series.name) } else { reason.to_owned() };
+            if count > 0 {
+                *counts.entry((end, name)).or_default() += count;
+            }
+        };
         tally.refused.iter().for_each(|(reason, count)| add(2, reason, *count));
         tally.errors.iter().for_each(|(text, count)| add(3, text, *count));
         add(3, "timed out", tally.timeouts);
