@@ -18,7 +18,7 @@ mod tensor;
 mod tls;
 mod watch;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
@@ -51,6 +51,13 @@ pub fn fetch(
 #[must_use]
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// The time of the day, for results.
+#[expect(clippy::disallowed_methods, reason = "this is the crate's clock file")]
+#[must_use]
+pub fn wall() -> SystemTime {
+    SystemTime::now()
 }
 
 /// The time that this thread has spent on a core.

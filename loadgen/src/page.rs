@@ -5,9 +5,9 @@ mod tables;
 
 use std::fmt::{Arguments, Write};
 
-use crate::LAG_P99_MAX;
 use crate::chart::{escape, number};
 use crate::result::{Finding, Kind, Point, ResultFile, Series};
+use crate::{CLIENT_BUSY_MAX, LAG_P99_MAX};
 
 const STYLE: &str = include_str!("page/style.css");
 
@@ -131,13 +131,14 @@ impl<'a> Shown<'a> {
 
     fn doubts(&self, page: &mut Page) {
         let all = self.points().count();
-        let late = self.points().filter(|(_, point)| !point.report.client_on_time).count();
+        let late = self.points().filter(|(_, point)| !point.trusted()).count();
         if late > 0 {
             page.put(format_args!(
-                "<p class=\"doubt\"><b>Do not trust {late} of {all} points.</b> There the client itself sent late: the \
-                 99th percentile of its lag was above {} ms. Their latencies are at least partly the client's own. They \
-                 are ringed in plots and red in tables.</p>\n",
-                LAG_P99_MAX.as_millis()
+                "<p class=\"doubt\"><b>Do not trust {late} of {all} points.</b> There the client itself sent late \
+                 (its lag was above {} ms at the 99th percentile) or had no time left (above {:.0} % of its core), so that \
+                 the numbers are partly its own. They are ringed in plots and red in tables.</p>\n",
+                LAG_P99_MAX.as_millis(),
+                100.0 * CLIENT_BUSY_MAX
             ));
         }
     }

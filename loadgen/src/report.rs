@@ -10,6 +10,9 @@ use crate::{Outcome, Record, Tally};
 /// Lag of the client's own sending, at its 99th percentile, above which a run's latencies are not to be trusted.
 pub const LAG_P99_MAX: Duration = Duration::from_millis(1);
 
+/// Above that part of its core in use the client may be what limits the run.
+pub const CLIENT_BUSY_MAX: f64 = 0.9;
+
 /// An hour: longer latencies count as that.
 const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 

@@ -13,7 +13,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Record, Report};
+use crate::client::Played;
+use crate::{CLIENT_BUSY_MAX, Confidence, Error, Record, Report, Sample, Tally};
 pub use latencies::{Latencies, log};
 pub use server::{Batches, Counters, ModelView, ServerView, Snapshot};
 pub use timeline::{Bin, Timeline};
@@ -113,6 +114,15 @@ pub struct Point {
     pub seed: u64,
     /// Counts, rates and percentiles, for all models and each.
     pub report: Report,
+    /// How well goodput and percentiles are known.
+    #[serde(default)]
+    pub confidence: Confidence,
+    /// How the requests of the warm-up ended, which count nowhere else.
+    #[serde(default)]
+    pub warm_up: Tally,
+    /// The part of its core that the client used; absent of a simulation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_busy: Option<f64>,
     /// Of answered requests, from when they were due; a histogram as HdrHistogram's logs have it, in nanoseconds.
     pub latencies: Latencies,
     /// What happened when.
@@ -220,11 +230,29 @@ impl Point {
             load: String::new(),
             seed: 0,
             report: Report::of(records, names, duration),
+            confidence: Confidence::of(records.iter().map(Sample::from), duration),
+            warm_up: Tally::default(),
+            client_busy: None,
             latencies: Latencies::of(records),
             timeline: Timeline::of(records, duration),
             server: None,
             memory_bytes: None,
         }
+    }
+
+    /// The point of a run against a server.
+    #[must_use]
+    pub fn played(played: &Played, names: &[&str]) -> Self {
+        let mut point = Self::of(&played.records, names, played.duration);
+        played.warm_up.iter().for_each(|record| point.warm_up.count(&record.outcome));
+        point.client_busy = Some(played.client_busy);
+        point
+    }
+
+    /// Whether the numbers are the server's and not the client's own.
+    #[must_use]
+    pub fn trusted(&self) -> bool {
+        self.report.client_on_time && self.client_busy.is_none_or(|busy| busy <= CLIENT_BUSY_MAX)
     }
 }
 

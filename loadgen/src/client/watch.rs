@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Protocol, Target, http, runtime};
+use super::connection::Connector;
+use super::{Protocol, Target, Tls, http, runtime};
 use crate::Error;
 use crate::result::{Counters, Snapshot};
 
@@ -19,16 +20,18 @@ pub struct Watch {
     statistics: Target,
     metrics: Target,
     models: Vec<String>,
+    tls: Tls,
 }
 
 impl Watch {
     /// At the usual places of the server under load.
     #[must_use]
-    pub fn of(target: &Target, models: &[&str]) -> Self {
+    pub fn of(target: &Target, tls: &Tls, models: &[&str]) -> Self {
         let host =
             target.address.rsplit_once(':').map_or(target.address.as_str(), |(host, _)| host);
         let at = |port: u16, base: &str| Target {
             protocol: Protocol::Http,
+            tls: false,
             address: format!("{host}:{port}"),
             base: base.to_owned(),
         };
@@ -39,7 +42,7 @@ impl Watch {
         let mut models: Vec<String> = models.iter().map(|&model| model.to_owned()).collect();
         models.sort();
         models.dedup();
-        Self { statistics, metrics: at(PORTS.1, "/metrics"), models }
+        Self { statistics, metrics: at(PORTS.1, "/metrics"), models, tls: tls.clone() }
     }
 
     /// Reads the statistics there instead: of a server that is asked over gRPC.
@@ -61,13 +64,13 @@ impl Watch {
             let mut snapshot = Snapshot::default();
             for model in &self.models {
                 let path = format!("/v2/models/{model}/stats");
-                let Some(body) = get(&self.statistics, &path).await else { break };
+                let Some(body) = get(&self.statistics, &self.tls, &path).await else { break };
                 // What is not the extension's form is no account.
                 if snapshot.add_statistics(&body).is_err() {
                     break;
                 }
             }
-            if let Some(body) = get(&self.metrics, "").await {
+            if let Some(body) = get(&self.metrics, &self.tls, "").await {
                 snapshot.counters = Counters::from_text(&String::from_utf8_lossy(&body));
             }
             Ok(snapshot)
@@ -85,14 +88,15 @@ impl Watch {
             #[serde(default)]
             version: String,
         }
-        let body = runtime()?.block_on(get(&self.statistics, "/v2"));
+        let body = runtime()?.block_on(get(&self.statistics, &self.tls, "/v2"));
         let metadata = body.and_then(|body| serde_json::from_slice::<Metadata>(&body).ok());
         Ok(metadata.map(|Metadata { name, version }| format!("{name} {version}").trim().to_owned()))
     }
 }
 
-async fn get(target: &Target, path: &str) -> Option<Bytes> {
-    let asked = http::fetch(target, "GET", path, Bytes::new());
+async fn get(target: &Target, tls: &Tls, path: &str) -> Option<Bytes> {
+    let connector = Connector::new(target, tls).ok()?;
+    let asked = http::fetch(&connector, "GET", path, Bytes::new());
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Ok((200, body))) => Some(body),
         Ok(Ok(_) | Err(_)) | Err(_) => None,

@@ -31,7 +31,7 @@ pub(super) fn points(page: &mut Page, shown: &Shown<'_>) {
         let mut row = row(names.into_iter().flatten(), &point.report);
         row.push(batch.map_or_else(|| "–".to_owned(), number));
         row.push(format!("{:.3}", point.report.lag.p99_ms));
-        (row, point.report.client_on_time)
+        (row, point.trusted())
     });
     page.put(format_args!("<h2>Every run</h2>\n"));
     let columns: Vec<&str> = several.then_some("server").into_iter().chain(COLUMNS).collect();

@@ -53,7 +53,7 @@ fn numbers(point: &Point) -> Vec<String> {
         report.lag.p99_ms,
     ];
     cells.extend(times.map(|time| time.to_string()));
-    cells.push(report.client_on_time.to_string());
+    cells.push(point.trusted().to_string());
     let batch = point.server.as_ref().and_then(super::ServerView::batch_mean);
     cells.push(batch.map(|rows| rows.to_string()).unwrap_or_default());
     cells.push(point.memory_bytes.map(|bytes| bytes.to_string()).unwrap_or_default());

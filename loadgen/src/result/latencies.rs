@@ -65,6 +65,12 @@ impl Latencies {
         self.0.is_empty()
     }
 
+    /// How many are at most so long, to the precision of the histogram.
+    #[must_use]
+    pub fn within(&self, time: Duration) -> u64 {
+        self.0.count_between(0, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).min(NS_MAX))
+    }
+
     /// Milliseconds that this share of the answers stayed within.
     #[must_use]
     pub fn quantile_ms(&self, share: f64) -> f64 {

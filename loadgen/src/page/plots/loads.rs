@@ -24,7 +24,7 @@ fn over_load(series: &Series, y: impl Fn(&Point) -> f64) -> Vec<(f64, f64)> {
 }
 
 fn doubted(shown: &Shown<'_>, y: impl Fn(&Point) -> f64) -> Layer {
-    let doubted = shown.points().filter(|(_, point)| !point.report.client_on_time);
+    let doubted = shown.points().filter(|(_, point)| !point.trusted());
     Layer::Rings(doubted.map(|(_, point)| (point.report.offered_rate, y(point))).collect())
 }
 
