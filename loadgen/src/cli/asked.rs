@@ -18,8 +18,6 @@ pub(crate) struct Asked {
     /// A workload file: who asks for what, with which deadline, priority, share or arrivals (see docs/load-testing.md).
     #[arg(long, value_name = "FILE")]
     workload: Option<PathBuf>,
-    #[command(flatten)]
-    one: OneModel,
     /// How long to send; with --until-stable, at most.
     #[arg(long, value_parser = parse_duration)]
     duration: Option<Duration>,
@@ -44,6 +42,8 @@ pub(crate) struct Asked {
     /// Shows nothing while it runs.
     #[arg(long)]
     pub(super) quiet: bool,
+    #[command(flatten)]
+    one: OneModel,
 }
 
 /// What is asked for without a workload file.

@@ -17,10 +17,6 @@ pub(crate) struct Compare {
     a: Target,
     /// The second.
     b: Target,
-    #[command(flatten)]
-    asked: Asked,
-    #[command(flatten)]
-    pace: PaceArgs,
     /// Rounds: in each both servers are asked for --duration, and the other one first than in the round before.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
@@ -30,6 +26,10 @@ pub(crate) struct Compare {
     /// What reports call the second one.
     #[arg(long, value_name = "NAME")]
     name_b: Option<String>,
+    #[command(flatten)]
+    asked: Asked,
+    #[command(flatten)]
+    pace: PaceArgs,
     #[command(flatten)]
     out: Out,
 }

@@ -23,8 +23,6 @@ pub(crate) struct Find {
     /// The server: http://HOST:PORT, https, grpc or grpcs.
     #[arg(long)]
     url: Target,
-    #[command(flatten)]
-    asked: Asked,
     /// 99 % of the requests are answered within that time; refused ones and failures are not.
     #[arg(long, value_parser = parse_duration)]
     p99: Option<Duration>,
@@ -43,6 +41,8 @@ pub(crate) struct Find {
     /// Gaps of the open loops: constant, poisson, gamma:CV, or bursts:TIMES,BURST,CALM.
     #[arg(long, default_value = "poisson", conflicts_with = "workload")]
     arrivals: Arrivals,
+    #[command(flatten)]
+    asked: Asked,
     #[command(flatten)]
     seen: Seen,
     #[command(flatten)]

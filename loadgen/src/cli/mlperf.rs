@@ -45,14 +45,14 @@ pub(crate) struct Mlperf {
     /// The server: http://HOST:PORT, https, grpc or grpcs.
     #[arg(long)]
     url: Target,
-    #[command(flatten)]
-    asked: Asked,
     /// Of the server scenario: requests per second.
     #[arg(long, value_parser = positive, required_if_eq("scenario", "server"))]
     rate: Option<f64>,
     /// Of the offline scenario: requests that are sent at once.
     #[arg(long, default_value_t = OFFLINE_SAMPLES, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     samples: u64,
+    #[command(flatten)]
+    asked: Asked,
     #[command(flatten)]
     seen: Seen,
     #[command(flatten)]

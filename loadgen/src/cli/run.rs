@@ -22,23 +22,23 @@ pub(crate) struct Run {
     /// The server: http://HOST:PORT, https, grpc or grpcs.
     #[arg(long)]
     url: Target,
-    #[command(flatten)]
-    asked: Asked,
     /// Multiplies the rates and concurrencies of the workload.
     #[arg(long, value_name = "FACTOR", requires = "workload", value_parser = positive)]
     times: Option<f64>,
-    #[command(flatten)]
-    pace: PaceArgs,
     /// Ends the run when the 95 % confidence intervals of goodput and p99 are within that part of them, such as 5%.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     until_stable: Option<f64>,
+    /// Prints the report as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    asked: Asked,
+    #[command(flatten)]
+    pace: PaceArgs,
     #[command(flatten)]
     seen: Seen,
     #[command(flatten)]
     out: Out,
-    /// Prints the report as JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// The report as JSON.

@@ -20,16 +20,16 @@ pub(crate) struct Soak {
     /// The server: http://HOST:PORT, https, grpc or grpcs.
     #[arg(long)]
     url: Target,
-    #[command(flatten)]
-    asked: Asked,
-    #[command(flatten)]
-    pace: PaceArgs,
     /// How long in all, in rounds of --duration with connections of their own.
     #[arg(long, default_value = "1h", value_parser = parse_duration)]
     total: Duration,
     /// A process of this machine whose memory is read after each round.
     #[arg(long)]
     pid: Option<u32>,
+    #[command(flatten)]
+    asked: Asked,
+    #[command(flatten)]
+    pace: PaceArgs,
     #[command(flatten)]
     seen: Seen,
     #[command(flatten)]

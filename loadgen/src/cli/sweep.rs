@@ -18,8 +18,6 @@ pub(crate) struct Sweep {
     /// The server: http://HOST:PORT, https, grpc or grpcs.
     #[arg(long)]
     url: Target,
-    #[command(flatten)]
-    asked: Asked,
     /// Open loops of so many requests per second, one after another: 100,200,400.
     #[arg(long, value_delimiter = ',', value_parser = positive, conflicts_with = "workload")]
     rates: Vec<f64>,
@@ -32,6 +30,8 @@ pub(crate) struct Sweep {
     /// So many times the rates and concurrencies of the workload, one after another: 0.2,0.5,1,2,3.
     #[arg(long, value_delimiter = ',', value_parser = positive, requires = "workload")]
     times: Vec<f64>,
+    #[command(flatten)]
+    asked: Asked,
     #[command(flatten)]
     seen: Seen,
     #[command(flatten)]
