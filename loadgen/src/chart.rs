@@ -50,6 +50,8 @@ pub enum Layer {
         colour: &'static str,
         /// Its dashes as SVG has them.
         dash: &'static str,
+        /// Whether its points are marked where they are few.
+        dots: bool,
     },
     /// A thin grey line to compare with.
     Guide(Curve),
@@ -76,7 +78,16 @@ impl Layer {
     #[must_use]
     pub fn line(index: usize, curve: Curve) -> Self {
         let dash = DASHES[index / COLOURS.len() % DASHES.len()];
-        Self::Line { curve, colour: COLOURS[index % COLOURS.len()], dash }
+        Self::Line { curve, colour: COLOURS[index % COLOURS.len()], dash, dots: true }
+    }
+
+    /// The same without marks on its points.
+    #[must_use]
+    pub fn without_dots(mut self) -> Self {
+        if let Self::Line { dots, .. } = &mut self {
+            *dots = false;
+        }
+        self
     }
 
     fn values(&self) -> Vec<(f64, f64)> {
@@ -195,7 +206,12 @@ impl Plot {
 
     fn layer(&self, svg: &mut Svg, layer: &Layer) {
         match layer {
-            Layer::Line { curve, colour, dash } => self.line(svg, curve, (colour, dash)),
+            Layer::Line { curve, colour, dash, dots } => {
+                self.line(svg, curve, (colour, dash));
+                if *dots && curve.points.len() <= DOTS_MAX {
+                    self.dots(svg, curve, colour);
+                }
+            }
             Layer::Guide(curve) => {
                 let look = format!(r#"stroke="{GREY}" stroke-dasharray="3 3""#);
                 svg.path(&self.through(&curve.points), &look);
@@ -226,9 +242,9 @@ impl Plot {
             r#"stroke="{colour}" stroke-width="2.2" stroke-linejoin="round" stroke-dasharray="{dash}""#
         );
         svg.path(&self.through(&curve.points), &look);
-        if curve.points.len() > DOTS_MAX {
-            return;
-        }
+    }
+
+    fn dots(&self, svg: &mut Svg, curve: &Curve, colour: &str) {
         for (x, y) in curve.points.iter().filter(|point| point.1.is_finite()) {
             let says = format!("{}: {} at {}", curve.name, number(*y), number(*x));
             let look = format!(r#"r="3" fill="{colour}""#);

@@ -7,7 +7,7 @@ use std::fmt::{Arguments, Write};
 
 use crate::chart::{escape, number};
 use crate::result::{Finding, Kind, Point, ResultFile, Series};
-use crate::{CLIENT_BUSY_MAX, LAG_P99_MAX};
+use crate::{CLIENT_BUSY_MAX, LAG_P99_MAX, Report};
 
 const STYLE: &str = include_str!("page/style.css");
 
@@ -190,10 +190,19 @@ impl<'a> Shown<'a> {
                 |one: &&Point, other: &&Point| one.report.goodput.total_cmp(&other.report.goodput);
             let point = series.points.iter().max_by(better)?;
             let at = format!("at {}/s offered", number(point.report.offered_rate));
-            let what = format!("Best goodput, {}", series.name);
+            let what = if rises(series) { "Best goodput" } else { "Goodput" };
+            let what = format!("{what}, {}", series.name);
             Some(figure(&what, point.report.goodput, "/s", at))
         };
-        self.series.iter().filter_map(best).collect()
+        let mut figures: Vec<Finding> = self.series.iter().filter_map(best).collect();
+        if let [series] = &self.series[..]
+            && let Some(Report { offered_rate, latency, .. }) = highest_kept(series)
+        {
+            let what = "Highest load with 99 % in time";
+            figures.push(figure(what, *offered_rate, "/s", "of those that were tried".into()));
+            figures.push(figure("99th percentile there", latency.p99_ms, "ms", String::new()));
+        }
+        figures
     }
 
     fn footer(&self, page: &mut Page) {
@@ -210,6 +219,17 @@ impl<'a> Shown<'a> {
              counts the requests that were answered within their deadline, or answered where they had none.</p></footer>\n"
         ));
     }
+}
+
+/// The highest of several loads below which all, and it as well, had 99 % in time.
+fn highest_kept(series: &Series) -> Option<&Report> {
+    let mut reports: Vec<&Report> = series.points.iter().map(|point| &point.report).collect();
+    reports.sort_by(|one, other| one.offered_rate.total_cmp(&other.offered_rate));
+    reports
+        .into_iter()
+        .take_while(|report| report.attainment >= 0.99)
+        .last()
+        .filter(|_| rises(series))
 }
 
 /// Whether its points are of different loads.

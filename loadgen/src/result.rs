@@ -258,8 +258,9 @@ impl Point {
 
 fn machine() -> String {
     let uname = rustix::system::uname();
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    // All of them, and not only those that this process may use.
+    let cpus = about.lines().filter(|line| line.starts_with("processor")).count().max(1);
     let model = about.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("processor", |(_, model)| model.trim());
     let system = [uname.sysname(), uname.release()].map(|part| part.to_string_lossy().into_owned());

@@ -48,7 +48,8 @@ pub fn bars(title: &str, unit: &str, parts: &[(&str, &'static str)], bars: &[Bar
             let says = format!("{part}: {}", number(*value));
             svg.shape(&format!("M{x:.1} {:.1}h{long:.2}v18h-{long:.2}Z", y + 3.0), colour, &says);
             let inside = number(*value);
-            if parts.len() > 1 && value / largest > SHARE_SMALL && width(&inside) < long {
+            let alone = *value >= total(bar);
+            if !alone && value / largest > SHARE_SMALL && width(&inside) < long {
                 let look = r#"text-anchor="middle" fill="white""#;
                 svg.text((x + long / 2.0, y + 16.0), look, &inside);
             }

@@ -51,9 +51,15 @@ impl Svg {
     }
 }
 
-/// About how wide a text is at 12 pixels: an em of common fonts, on the safe side.
+/// About how wide a text is at 12 pixels, by the widest of the common fonts (DejaVu Sans).
 pub(super) fn width(text: &str) -> f64 {
-    text.chars().count() as f64 * 6.7
+    let one = |character: char| match character {
+        'm' | 'w' | 'M' | 'W' | '%' | '@' => 11.6,
+        'i' | 'j' | 'l' | 'I' | '.' | ',' | ':' | '\'' | '|' | ' ' | 'f' | 't' | 'r' | '/' => 4.4,
+        upper if upper.is_ascii_uppercase() => 8.6,
+        _ => 7.5,
+    };
+    text.chars().map(one).sum()
 }
 
 /// Text as it stands in XML and HTML.

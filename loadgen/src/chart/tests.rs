@@ -15,8 +15,8 @@ fn path<'a>(svg: &'a str, look: &str) -> &'a str {
 #[test]
 fn the_largest_value_lies_on_the_plot() {
     let svg = plot("Goodput", "offered", "answers/s", &[curve("g", &[(0.0, 0.0), (3.0, 100.0)])]);
-    // From the corner of the axes to the upper right end: 24 and 6.7 pixels are left for the name.
-    assert_eq!(path(&svg, "stroke-width=\"2.2\""), "M58.0 314.0L609.3 62.0", "{svg}");
+    // From the corner of the axes to the upper right end: 24 and 7.5 pixels are left for the name.
+    assert_eq!(path(&svg, "stroke-width=\"2.2\""), "M58.0 314.0L608.5 62.0", "{svg}");
 }
 
 #[test]

@@ -79,7 +79,7 @@ impl Fake {
         let batches =
             counts.into_iter().map(|(rows, count)| Batches { rows, count, infer_ms: ms(rows) });
         let model = ModelView {
-            name: "model".into(),
+            name: "mammoth_mmm".into(),
             answered: point.report.tally.answered(),
             batches: batches.collect(),
             queue_ms: (point.report.latency.mean_ms - infer_ms).max(0.0),

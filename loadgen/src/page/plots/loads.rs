@@ -78,7 +78,7 @@ pub(in crate::page) fn latency(shown: &Shown<'_>) -> Option<String> {
         ];
         for ((name, value), colour) in tails.into_iter().zip(TAILS) {
             let curve = Curve { name: name.to_owned(), points: over_load(series, value) };
-            layers.push(Layer::Line { curve, colour, dash: "none" });
+            layers.push(Layer::Line { curve, colour, dash: "none", dots: true });
         }
         "Latency against offered load"
     } else {

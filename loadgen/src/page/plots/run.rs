@@ -75,7 +75,7 @@ pub(super) fn latency_timeline(shown: &Shown<'_>) -> Option<String> {
             (from + lasts / 2.0, value(bin).unwrap_or(f64::NAN))
         };
         let curve = Curve { name: name.to_owned(), points: bins.iter().map(point).collect() };
-        Layer::Line { curve, colour, dash: "none" }
+        Layer::Line { curve, colour, dash: "none", dots: true }
     };
     let end = bins.last().map(|(from, lasts, _)| from + lasts);
     let mut layers: Vec<Layer> = deadline(shown, 0.0, end.unwrap_or(0.0)).into_iter().collect();
@@ -107,7 +107,7 @@ pub(super) fn quantiles(shown: &Shown<'_>) -> Option<String> {
             .take_while(|rest| *rest <= of)
             .map(|rest| (rest, latencies.quantile_ms(1.0 - 1.0 / rest).max(1e-3)));
         let name = if alone { String::new() } else { name };
-        Layer::line(index, Curve { name, points: points.collect() })
+        Layer::line(index, Curve { name, points: points.collect() }).without_dots()
     });
     let mut layers: Vec<Layer> = lines.collect();
     layers.extend(deadline(shown, 1.34, most as f64));
