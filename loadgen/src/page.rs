@@ -1,5 +1,6 @@
 //! Results as one HTML file that needs nothing else: key figures, plots and tables. It prints well.
 
+mod files;
 mod plots;
 mod tables;
 
@@ -8,6 +9,8 @@ use std::fmt::{Arguments, Write};
 use crate::chart::{escape, number};
 use crate::result::{Finding, Kind, Point, ResultFile, Series};
 use crate::{CLIENT_BUSY_MAX, LAG_P99_MAX, Report};
+
+pub use files::{write, write_all};
 
 const STYLE: &str = include_str!("page/style.css");
 

@@ -1,14 +1,14 @@
 //! Where results go: files for programs and people.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::Args;
 use loadgen::Error;
 use loadgen::client::wall;
-use loadgen::page::Shown;
-use loadgen::result::{Kind, Made, ResultFile, log};
+use loadgen::page::write_all;
+use loadgen::result::{Made, ResultFile};
 
 use super::{EXIT_INTERRUPTED, print, table};
 
@@ -30,36 +30,11 @@ pub(super) fn made() -> Made {
     }
 }
 
-/// What a file is called that is written into a folder.
-fn stem(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Run => "run",
-        Kind::Sweep => "sweep",
-        Kind::Find => "find",
-        Kind::Compare => "compare",
-        Kind::Soak => "soak",
-        Kind::Mlperf => "mlperf",
-    }
-}
-
 impl Out {
     /// Writes everything, if anything was asked for, and says where.
     pub(super) fn write(&self, result: &ResultFile, began: SystemTime) -> Result<(), Error> {
         let Some(path) = &self.out else { return Ok(()) };
-        let known = ["json", "csv", "hlog", "html"];
-        let named = path.extension().is_some_and(|ending| known.iter().any(|one| ending == *one));
-        let stem = if named { path.with_extension("") } else { path.join(stem(result.kind)) };
-        let beside = |ending: &str| {
-            let mut name = stem.clone().into_os_string();
-            name.push(ending);
-            PathBuf::from(name)
-        };
-        write(&beside(".json"), result.to_json().as_bytes())?;
-        write(&beside(".csv"), result.to_csv().as_bytes())?;
-        write(&beside("-timeline.csv"), result.timeline_csv().as_bytes())?;
-        write(&beside(".hlog"), &log(result, began))?;
-        let page = beside(".html");
-        write(&page, Shown::of(std::slice::from_ref(result)).html().as_bytes())?;
+        let page = write_all(result, began, path)?;
         eprintln!("wrote {} and beside it .json, .csv, -timeline.csv, .hlog", page.display());
         Ok(())
     }
@@ -75,14 +50,4 @@ pub(super) fn finish(
     print(&table::of_result(result));
     out.write(result, began)?;
     Ok(if interrupted { ExitCode::from(EXIT_INTERRUPTED) } else { ExitCode::SUCCESS })
-}
-
-/// Writes a file, with the folder it is to be in.
-pub(super) fn write(file: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let made = folder.map_or(Ok(()), std::fs::create_dir_all);
-    made.and_then(|()| std::fs::write(file, bytes)).map_err(|error| Error::File {
-        file: file.display().to_string(),
-        reason: error.to_string(),
-    })
 }

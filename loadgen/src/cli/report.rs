@@ -5,10 +5,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 use loadgen::Error;
-use loadgen::page::Shown;
+use loadgen::page::{Shown, write};
 use loadgen::result::{Latencies, ResultFile};
 
-use super::out::write;
 use super::print;
 
 #[derive(Debug, Args)]
