@@ -9,6 +9,10 @@ mod grpc;
 mod http;
 mod ledger;
 mod npy;
+#[cfg(not(test))]
+mod pace;
+#[cfg(test)]
+#[path = "client/pace/paused.rs"]
 mod pace;
 mod plan;
 mod play;
@@ -16,6 +20,7 @@ mod stop;
 mod target;
 mod tensor;
 mod tls;
+mod turns;
 mod watch;
 
 use std::time::{Duration, Instant, SystemTime};
@@ -47,6 +52,7 @@ pub fn fetch(
 }
 
 /// The clock of the load generator and of the benches.
+#[cfg(not(test))]
 #[expect(clippy::disallowed_methods, reason = "this is the crate's clock file")]
 #[must_use]
 pub fn now() -> Instant {
@@ -58,6 +64,13 @@ pub fn now() -> Instant {
 #[must_use]
 pub fn wall() -> SystemTime {
     SystemTime::now()
+}
+
+/// The clock of the tests, which stands still while they work.
+#[cfg(test)]
+#[must_use]
+pub fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// The time that this thread has spent on a core.

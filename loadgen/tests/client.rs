@@ -5,17 +5,19 @@
 #[path = "scripted/server.rs"]
 mod server;
 
+use std::collections::VecDeque;
 use std::future::{pending, ready};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use loadgen::client::{Load, Plan, Target};
-use loadgen::{Error, Mix, Outcome, Record, Tally};
+use loadgen::client::{Load, Plan, Stop, Target, Tls};
+use loadgen::{Error, Mix, Outcome, Record, Tally, Workload};
 use models::Slo;
-use server::{Reply, grpc, serve, status};
-use tokio::sync::{Barrier, Notify};
+use server::{Reply, grpc, serve, serve_bodies, serve_text, serve_tls, serve_until, status};
+use tokio::sync::{Barrier, Notify, oneshot};
 
 const MILLISECOND_NS: u64 = 1_000_000;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -169,7 +171,174 @@ fn a_run_that_cannot_start_says_why() {
     let error = unknown.run().unwrap_err();
     assert_eq!(error.to_string(), "the server has no model 'nope': 404 no such model");
 
+    let refuses = serve(|_| Box::pin(ready(Ok(status(400, r#"{"error":"unexpected shape"}"#)))));
+    let error = plan("http", refuses, every_millisecond(1)).run().unwrap_err();
+    let wanted = "the server answered the first request to 'm' with 400 unexpected shape";
+    assert_eq!(error.to_string(), wanted);
+
+    let other = serve_text("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+    let error = plan("http", other, every_millisecond(1)).run().unwrap_err();
+    assert!(matches!(error, Error::NotOip { .. }), "{error}");
+    let other = serve_text("220 mail.example.org ready\r\n");
+    let error = plan("http", other, every_millisecond(1)).run().unwrap_err();
+    assert!(matches!(error, Error::NotOip { .. }), "{error}");
+    let error = plan("grpc", other, every_millisecond(1)).run().unwrap_err();
+    assert!(matches!(error, Error::NotOip { .. }), "{error}");
+
+    let error = plan("grpc", serve_text(""), every_millisecond(1)).run().unwrap_err();
+    assert!(matches!(error, Error::NotOip { .. }), "{error}");
+
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = plan("http", closed, every_millisecond(1)).run().unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+}
+
+#[test]
+fn the_counts_of_client_and_server_agree_under_three_times_its_load() {
+    // A queue of 8 that answers its oldest request at every third arrival, and what is left at the last one.
+    const ALL: usize = 600;
+    let waiting: Arc<Mutex<VecDeque<oneshot::Sender<()>>>> = Arc::default();
+    let counts: Arc<[AtomicU64; 2]> = Arc::default();
+    let (queue, counted) = (Arc::clone(&waiting), Arc::clone(&counts));
+    let script = move |number: usize| -> Reply {
+        let (queue, counted) = (Arc::clone(&queue), Arc::clone(&counted));
+        Box::pin(async move {
+            // Number 0 is the client's trial.
+            if number == 0 {
+                return Ok(status(200, "tensors"));
+            }
+            let answer = {
+                let mut queue = queue.lock().unwrap();
+                let full = queue.len() >= 8;
+                let answer = (!full).then(|| {
+                    let (release, released) = oneshot::channel();
+                    queue.push_back(release);
+                    released
+                });
+                let wanted =
+                    if number == ALL { ALL } else { usize::from(number.is_multiple_of(3)) };
+                let oldest = wanted.min(queue.len());
+                queue.drain(..oldest).for_each(|oldest| oldest.send(()).unwrap());
+                answer
+            };
+            let Some(answer) = answer else {
+                counted[1].fetch_add(1, Ordering::SeqCst);
+                return Ok(status(503, r#"{"error":"full","reason":"queue_full"}"#));
+            };
+            answer.await.unwrap();
+            counted[0].fetch_add(1, Ordering::SeqCst);
+            Ok(status(200, "tensors"))
+        })
+    };
+    let plan = plan("http", serve(script), every_millisecond(ALL as u64));
+    let tally = tally(&plan.run().unwrap().records);
+    let [answered, refused] = [0, 1].map(|end| counts[end].load(Ordering::SeqCst));
+    assert_eq!((tally.in_time, tally.refused_total()), (answered, refused), "{tally:?}");
+    assert_eq!(tally.requests, ALL as u64, "{tally:?}");
+    assert!(refused > 300, "{tally:?}");
+}
+
+#[test]
+fn when_the_server_is_killed_every_request_is_answered_or_lost() {
+    for scheme in ["http", "grpc"] {
+        let (kill, killed) = oneshot::channel::<()>();
+        let (kill, answered) = (Mutex::new(Some(kill)), Arc::new(AtomicU64::new(0)));
+        let counted = Arc::clone(&answered);
+        let ok = if scheme == "http" {
+            status as fn(u16, &'static str) -> _
+        } else {
+            |_, _| grpc(0, "", "a".into())
+        };
+        // 30 are answered, 20 are waiting when it is killed.
+        let script = move |number: usize| -> Reply {
+            if number == 50 {
+                kill.lock().unwrap().take().unwrap().send(()).unwrap();
+            }
+            let counted = Arc::clone(&counted);
+            Box::pin(async move {
+                if number > 30 {
+                    return pending().await;
+                }
+                counted.fetch_add(u64::from(number > 0), Ordering::SeqCst);
+                Ok(ok(200, "tensors"))
+            })
+        };
+        let address = serve_until(killed, script);
+        let tally = tally(&plan(scheme, address, every_millisecond(100)).run().unwrap().records);
+        assert_eq!(tally.in_time, answered.load(Ordering::SeqCst), "{scheme}: {tally:?}");
+        assert_eq!((tally.in_time, tally.connections_lost), (30, 70), "{scheme}: {tally:?}");
+    }
+}
+
+#[test]
+fn a_run_that_is_cancelled_counts_what_was_under_way() {
+    let stop = Stop::default();
+    let cancel = stop.clone();
+    let script = move |number: usize| -> Reply {
+        if number == 40 {
+            cancel.cancel();
+        }
+        Box::pin(
+            async move { if number <= 10 { Ok(status(200, "tensors")) } else { pending().await } },
+        )
+    };
+    let played = plan("http", serve(script), every_millisecond(1000));
+    let played = played.run_watched(&stop, |_| {}).unwrap();
+    let tally = tally(&played.records);
+    assert_eq!(tally.in_time, 10, "{tally:?}");
+    assert!((30..1000).contains(&tally.cancelled), "{tally:?}");
+    assert_eq!(tally.requests, tally.in_time + tally.cancelled, "{tally:?}");
+    assert!(played.interrupted && played.duration < Duration::from_secs(60));
+}
+
+#[test]
+fn each_request_of_a_workload_asks_for_its_model_with_its_input() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/inputs");
+    let text = format!(
+        "duration = '100ms'\nwarm_up = '50ms'\nrate = 100\narrivals = 'constant'\n\
+         [[clients]]\nmodel = 'm'\ninput = '{folder}'\n"
+    );
+    let workload = Workload::from_text("w.toml", &text).unwrap();
+    for scheme in ["http", "grpc"] {
+        let bodies: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+        let seen = Arc::clone(&bodies);
+        let ok = if scheme == "http" { status } else { |_, _| grpc(0, "", "a".into()) };
+        let address = serve_bodies(move |body| {
+            seen.lock().unwrap().push(body.to_vec());
+            ok(200, "tensors")
+        });
+        let target: Target = format!("{scheme}://{address}").parse().unwrap();
+        let played = Plan::of(&workload, target).unwrap().run().unwrap();
+        assert_eq!((played.warm_up.len(), played.records.len()), (4, 10), "{scheme}");
+        let bodies = bodies.lock().unwrap();
+        assert_eq!(bodies.len(), 15, "{scheme}");
+        // a.json, b.npy and c.bin in turn, each with elements of its own.
+        for (body, element) in bodies.iter().zip([1.0_f32, 2.0, 3.0].iter().cycle()) {
+            let found = body.windows(16).any(|part| part == element.to_le_bytes().repeat(4));
+            assert!(found, "{scheme}: {element}");
+        }
+    }
+}
+
+#[test]
+fn an_encrypted_server_is_trusted_by_its_authority_or_not_at_all() {
+    let authority = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/ca.pem"));
+    for (scheme, protocol) in [("https", "http/1.1"), ("grpcs", "h2")] {
+        let address = serve_tls(protocol, move |_| {
+            let ok = if scheme == "https" { status } else { |_, _| grpc(0, "", "a".into()) };
+            Box::pin(ready(Ok(ok(200, "tensors"))))
+        });
+        let mut plan = plan(scheme, address, every_millisecond(20));
+        for (authorities, insecure, trusted) in
+            [(Some(authority.clone()), false, true), (None, true, true), (None, false, false)]
+        {
+            plan.tls = Tls { authorities, insecure };
+            match plan.run() {
+                Ok(played) => assert!(trusted && tally(&played.records).in_time == 20, "{scheme}"),
+                Err(error) => {
+                    assert!(!trusted && error.to_string().contains("UnknownIssuer"), "{error}")
+                }
+            }
+        }
+    }
 }

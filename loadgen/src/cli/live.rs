@@ -171,7 +171,7 @@ impl View {
         let Some((_, last)) = self.seconds.iter_mut().rev().nth(1) else { return };
         let [p50, p99] = [0.5, 0.99].map(|part| percentile_ms(&mut last.latencies_ns, part));
         let numbers = format!(
-            "{:>7}/s  goodput {:>7}/s  p50 {p50:>8}  p99 {p99:>8} ms  refused {:>5}  failed {:>4}",
+            "{:>6}/s  goodput {:>6}/s  p50 {p50:>6}  p99 {p99:>7} ms  refused {} failed {}",
             last.ended, last.in_time, last.refused, last.failed
         );
         let (gone, all) = (at.min(self.until.duration), self.until.duration);
@@ -184,8 +184,8 @@ impl View {
         let done = (gone.as_secs_f64() / all.as_secs_f64().max(1e-9)).min(1.0);
         let lines = [
             format!("{}  {clock}", bar(done)),
-            format!("{numbers}   in the last second"),
-            format!("{}  goodput by the second", self.bars()),
+            numbers,
+            format!("{}  goodput by the second, above all of the last one", self.bars()),
         ];
         self.clear();
         self.drawn = lines.len();

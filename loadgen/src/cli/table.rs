@@ -28,13 +28,14 @@ pub(super) fn of(account: &Account) -> String {
     rows.push(row(report));
     let mut lines = aligned(&rows);
     let confidence = &account.confidence;
-    let known: Vec<String> =
-        [("goodput", confidence.goodput), ("p50", confidence.p50_ms), ("p99", confidence.p99_ms)]
-            .into_iter()
-            .filter_map(|(name, interval)| {
-                interval.map(|interval| format!("{name} {}", range(interval)))
-            })
-            .collect();
+    let known: Vec<String> = [
+        ("goodput", confidence.goodput, "/s"),
+        ("p50", confidence.p50_ms, " ms"),
+        ("p99", confidence.p99_ms, " ms"),
+    ]
+    .into_iter()
+    .filter_map(|(name, interval, unit)| Some(format!("{name} {}", range(interval?, unit))))
+    .collect();
     lines.push(String::new());
     if !known.is_empty() {
         lines.push(format!("95 % confidence  {}", known.join(", ")));
@@ -141,8 +142,9 @@ fn aligned(rows: &[[String; COLUMNS.len()]]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-fn range(interval: Interval) -> String {
-    format!("{:.4} to {:.4} (±{:.1} %)", interval.low, interval.high, 100.0 * interval.relative())
+fn range(interval: Interval, unit: &str) -> String {
+    let Interval { low, high } = interval;
+    format!("{low:.2} to {high:.2}{unit} (±{:.1} %)", 100.0 * interval.relative())
 }
 
 /// Every outcome that there was, in words.

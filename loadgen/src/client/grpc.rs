@@ -1,6 +1,7 @@
 //! gRPC on hyper's HTTP/2: unary calls of messages that are encoded once, so that the client costs less than a server.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -17,8 +18,8 @@ use tokio::sync::Mutex;
 use tonic::{Code, Status};
 
 use super::connection::{Connector, short};
-use super::play::Turns;
 use super::tensor::{InputMetadata, Tensor, requests as requests_of};
+use super::turns::Turns;
 use super::{Answer, Plan, Target};
 use crate::{Error, Share};
 
@@ -94,7 +95,7 @@ impl Channels {
 
     /// One call; the outer error is a lost connection.
     async fn unary(&self, uri: &Uri, body: Bytes) -> Result<Result<Bytes, Status>, Error> {
-        let lost = |error: hyper::Error| self.connector.unreachable(error);
+        let lost = |error: hyper::Error| lost(&self.connector, &error);
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri.clone();
@@ -156,6 +157,12 @@ async fn open(connector: &Connector) -> Result<SendRequest<Full<Bytes>>, Error> 
     // Its end reaches the requests through their sender.
     tokio::spawn(async move { drop(connection.await) });
     Ok(sender)
+}
+
+/// A connection that could be made and then carried no answer: during a run it was lost, before it nobody there speaks gRPC.
+fn lost(connector: &Connector, error: &hyper::Error) -> Error {
+    let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    connector.not_oip(format!("no answer over HTTP/2: {reason}"))
 }
 
 fn uri(target: &Target, path: &str) -> Result<Uri, Error> {

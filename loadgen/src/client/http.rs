@@ -15,13 +15,15 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
 use super::connection::{Connector, short};
-use super::play::Turns;
 use super::tensor::{InputMetadata, Tensor, requests as requests_of};
+use super::turns::Turns;
 use super::{Answer, Plan, Target};
 use crate::{Error, Share};
 
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
+/// Connections that are being opened at a time: more may overflow the server's backlog, and are then a second late.
+const OPENING_MAX: usize = 16;
 /// What nginx and others say for a request whose client has left.
 const CLIENT_CLOSED: u16 = 499;
 
@@ -30,6 +32,7 @@ pub(super) struct Pool {
     connector: Connector,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
     permits: Semaphore,
+    opening: Semaphore,
     requests: Turns<Prepared>,
 }
 
@@ -60,6 +63,7 @@ impl Pool {
             connector,
             idle: Mutex::default(),
             permits: Semaphore::new(plan.connections),
+            opening: Semaphore::new(OPENING_MAX),
             requests: Turns::new(requests),
         })
     }
@@ -77,12 +81,23 @@ impl Pool {
     }
 
     async fn sender(&self) -> Result<SendRequest<Full<Bytes>>, Error> {
+        if let Some(sender) = self.idle().await {
+            return Ok(sender);
+        }
+        let _opening = self.opening.acquire().await.expect("the semaphore is never closed");
+        match self.idle().await {
+            Some(sender) => Ok(sender),
+            None => open(&self.connector).await,
+        }
+    }
+
+    /// A connection that is open and not in use.
+    async fn idle(&self) -> Option<SendRequest<Full<Bytes>>> {
         loop {
-            let idle = self.idle.lock().expect("no holder panics").pop();
-            let Some(mut sender) = idle else { return open(&self.connector).await };
+            let mut sender = self.idle.lock().expect("no holder panics").pop()?;
             // The server may have closed it meanwhile; nothing was sent on it, so nothing is lost.
             if sender.ready().await.is_ok() {
-                return Ok(sender);
+                return Some(sender);
             }
         }
     }

@@ -1,5 +1,8 @@
 //! Plays a plan on one thread.
 
+#[cfg(test)]
+mod truth;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -79,26 +82,8 @@ impl Plan {
         })?;
         let (start, cpu) = (now(), cpu_time());
         let ledger = Arc::new(Ledger::new(start, nanoseconds(self.warm_up), watch));
-        let player = Arc::new(Player {
-            wire,
-            ledger: Arc::clone(&ledger),
-            patience: self.patience,
-            deadlines_ns: self.deadlines_ns(),
-            end_ns: nanoseconds(self.warm_up + self.duration),
-            stop: stop.clone(),
-        });
-        let sent = runtime.block_on(async {
-            let sending = player.send(&schedule, self.seed);
-            let sent = tokio::select! {
-                sent = sending => sent.map(|()| self.warm_up + self.duration),
-                () = stop.finishing() => Ok(now().saturating_duration_since(start)),
-            };
-            tokio::select! {
-                () = ledger.settled() => {}
-                () = stop.cancelled() => {}
-            }
-            sent
-        });
+        let player = self.player(wire, &ledger, stop);
+        let sent = runtime.block_on(player.play(&schedule, self.seed));
         let wall = now().saturating_duration_since(start).as_secs_f64();
         let busy = (cpu_time() - cpu).as_secs_f64() / wall.max(1e-9);
         // Requests still under way are dropped with their tasks, and so counted as cancelled.
@@ -117,6 +102,19 @@ impl Plan {
     }
 }
 
+impl Plan {
+    fn player(&self, wire: Wire, ledger: &Arc<Ledger>, stop: &Stop) -> Arc<Player> {
+        Arc::new(Player {
+            wire,
+            ledger: Arc::clone(ledger),
+            patience: self.patience,
+            deadlines_ns: self.deadlines_ns(),
+            end_ns: nanoseconds(self.warm_up + self.duration),
+            stop: stop.clone(),
+        })
+    }
+}
+
 /// What all requests of a run share.
 struct Player {
     wire: Wire,
@@ -128,6 +126,20 @@ struct Player {
 }
 
 impl Player {
+    /// Returns when all is sent and has ended, or the run is stopped, with how long requests were due.
+    async fn play(self: &Arc<Self>, schedule: &Schedule, seed: u64) -> Result<Duration, Error> {
+        let sending = self.send(schedule, seed);
+        let sent = tokio::select! {
+            sent = sending => sent.map(|()| Duration::from_nanos(self.end_ns)),
+            () = self.stop.finishing() => Ok(Duration::from_nanos(self.ledger.elapsed_ns())),
+        };
+        tokio::select! {
+            () = self.ledger.settled() => {}
+            () = self.stop.cancelled() => {}
+        }
+        sent
+    }
+
     /// Returns when everything has been sent; the last ones may still be under way.
     async fn send(self: &Arc<Self>, schedule: &Schedule, seed: u64) -> Result<(), Error> {
         let mut seeds = Pcg64Mcg::seed_from_u64(seed);
@@ -199,6 +211,9 @@ impl Player {
 enum Wire {
     Http(http::Pool),
     Grpc(grpc::Channels),
+    /// A server in the test's own time.
+    #[cfg(test)]
+    Scripted(truth::Script),
 }
 
 impl Wire {
@@ -230,30 +245,8 @@ impl Wire {
         match self {
             Self::Http(pool) => pool.call(share).await,
             Self::Grpc(channels) => channels.call(share).await,
+            #[cfg(test)]
+            Self::Scripted(script) => script(share).await,
         }
-    }
-}
-
-/// The encoded requests of a run: some for each share, sent in turn.
-pub(super) struct Turns<T> {
-    by_share: Vec<Turn<T>>,
-}
-
-struct Turn<T> {
-    requests: Vec<T>,
-    sent: std::sync::atomic::AtomicUsize,
-}
-
-impl<T> Turns<T> {
-    pub(super) fn new(by_share: Vec<Vec<T>>) -> Self {
-        let turn = |requests: Vec<T>| Turn { requests, sent: 0.into() };
-        Self { by_share: by_share.into_iter().map(turn).collect() }
-    }
-
-    /// The next request of that share.
-    pub(super) fn next(&self, share: usize) -> &T {
-        let turn = &self.by_share[share];
-        let sent = turn.sent.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        &turn.requests[sent % turn.requests.len()]
     }
 }
