@@ -108,6 +108,7 @@ impl Find {
         Ok(good == most)
     }
 
+    /// A client that could not send that much has not shown that the server can answer it.
     fn keeps(&self, point: &Point) -> bool {
         let report = &point.report;
         let all = report.tally.requests.max(1) as f64;

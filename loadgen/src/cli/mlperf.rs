@@ -91,10 +91,11 @@ impl Mlperf {
     fn workload(&self) -> Result<Workload, Error> {
         let rate = self.rate.unwrap_or(1.0);
         let pace = match self.scenario {
-            Scenario::SingleStream | Scenario::Offline => {
+            Scenario::SingleStream => {
                 Pace::Closed { concurrency: 1, think_time: Duration::ZERO }
             }
-            Scenario::Server => open(rate, Arrivals::Poisson),
+            // The requests of the offline scenario replace this rate; the connections are those of an open loop.
+            Scenario::Server | Scenario::Offline => open(rate, Arrivals::Poisson),
         };
         let mut workload = self.asked.workload(pace.clone())?;
         workload.clients.iter_mut().for_each(|clients| clients.pace = None);
