@@ -1,199 +1,294 @@
-//! Line charts as SVG text: small enough to be kept beside the tables they show, or set into a page.
+//! Charts as SVG text: small enough to be kept beside the tables they show, or set into a page. Lines are named at their
+//! right end, so that neither a legend nor colour is needed to tell them apart.
 
-use std::fmt::Write;
+mod axis;
+mod bars;
+mod names;
+mod svg;
 
-const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 400.0;
-const MARGIN: f64 = 60.0;
-const TICKS: u32 = 5;
-/// Lines of the legend, from the top.
-const LEGEND_STEP: f64 = 17.0;
-/// Dark enough to be read in print, and told apart by their dashes where there is no colour.
-const COLOURS: [&str; 8] =
-    ["#1b6ca8", "#c0392b", "#2e8b57", "#8e6c1f", "#7d3c98", "#d2691e", "#16798c", "#555555"];
+pub use axis::{Axis, Scale, number};
+pub use bars::{Bar, bars};
+pub use svg::escape;
+
+use axis::Range;
+use svg::Svg;
+
+/// Dark enough to be read in print, told apart by the colour-blind (after Okabe and Ito), and by dashes without colour.
+pub const COLOURS: [&str; 8] =
+    ["#0b6fb8", "#c8511b", "#12805c", "#8a5a00", "#a0457f", "#4b5563", "#0e7c86", "#7c2d12"];
+/// What guides and axes are drawn in.
+pub const GREY: &str = "#6b7280";
 const DASHES: [&str; 4] = ["none", "6 3", "2 2", "8 3 2 3"];
 
+const WIDTH: f64 = 640.0;
+const HEIGHT: f64 = 360.0;
+/// Left of titles.
+const MARGIN: f64 = 5.0;
+const LEFT: f64 = 58.0;
+const TOP: f64 = 62.0;
+const BOTTOM: f64 = 46.0;
+/// More points than these are drawn without dots.
+const DOTS_MAX: usize = 24;
+
 /// A named line through points.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
-    /// What the legend calls it.
+    /// What stands at its end.
     pub name: String,
     /// From left to right.
     pub points: Vec<(f64, f64)>,
 }
 
+/// One thing drawn on a chart; later ones lie above earlier ones.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Layer {
+    /// A line, broken where a value is not a number.
+    Line {
+        /// Where it goes.
+        curve: Curve,
+        /// Its colour.
+        colour: &'static str,
+        /// Its dashes as SVG has them.
+        dash: &'static str,
+        /// Whether its points are marked where they are few.
+        dots: bool,
+    },
+    /// A thin grey line to compare with.
+    Guide(Curve),
+    /// Columns of parts that lie on each other.
+    Stack {
+        /// Names and colours of the parts, from below.
+        parts: Vec<(String, &'static str)>,
+        /// Where a column begins and ends, and the height of each of its parts.
+        columns: Vec<(f64, f64, Vec<f64>)>,
+    },
+    /// Vertical bars from a lower to an upper value, such as intervals of confidence.
+    Spans {
+        /// Place, lower and upper value.
+        spans: Vec<(f64, f64, f64)>,
+        /// Their colour.
+        colour: &'static str,
+    },
+    /// Rings around points that are not to be trusted.
+    Rings(Vec<(f64, f64)>),
+}
+
+impl Layer {
+    /// A line with the look of that number.
+    #[must_use]
+    pub fn line(index: usize, curve: Curve) -> Self {
+        let dash = DASHES[index / COLOURS.len() % DASHES.len()];
+        Self::Line { curve, colour: COLOURS[index % COLOURS.len()], dash, dots: true }
+    }
+
+    /// The same without marks on its points.
+    #[must_use]
+    pub fn without_dots(mut self) -> Self {
+        if let Self::Line { dots, .. } = &mut self {
+            *dots = false;
+        }
+        self
+    }
+
+    fn values(&self) -> Vec<(f64, f64)> {
+        match self {
+            Self::Line { curve, .. } | Self::Guide(curve) => curve.points.clone(),
+            Self::Stack { columns, .. } => columns
+                .iter()
+                .flat_map(|(from, to, parts)| [(*from, 0.0), (*to, parts.iter().sum())])
+                .collect(),
+            Self::Spans { spans, .. } => {
+                spans.iter().flat_map(|(x, low, high)| [(*x, *low), (*x, *high)]).collect()
+            }
+            Self::Rings(points) => points.clone(),
+        }
+    }
+}
+
+/// A chart with two axes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chart {
+    /// What it shows.
+    pub title: String,
+    /// The axis to the right.
+    pub x: Axis,
+    /// The axis up; its label stands below the title.
+    pub y: Axis,
+    /// What is drawn.
+    pub layers: Vec<Layer>,
+}
+
+impl Chart {
+    /// The chart as SVG, which serves a file of its own as well as a page.
+    #[must_use]
+    pub fn svg(&self) -> String {
+        let values: Vec<_> = self.layers.iter().flat_map(Layer::values).collect();
+        let named = names::names(&self.layers);
+        let height = HEIGHT.max(TOP + BOTTOM + names::height(named.len()));
+        let mut svg = Svg::new(WIDTH, height, &self.title);
+        let plot = Plot {
+            right: WIDTH - names::width_of(&named),
+            bottom: height - BOTTOM,
+            x: Range::of(&self.x, values.iter().map(|value| value.0)),
+            y: Range::of(&self.y, values.iter().map(|value| value.1)),
+        };
+        plot.frame(&mut svg, self);
+        self.layers.iter().for_each(|layer| plot.layer(&mut svg, layer));
+        names::draw(&mut svg, &plot, &named);
+        svg.end()
+    }
+}
+
 /// Draws curves on axes that start at 0.
-///
-/// One chart serves a file of its own and a page: the namespace is there, the text takes the page's font.
 #[must_use]
 pub fn plot(title: &str, x_label: &str, y_label: &str, curves: &[Curve]) -> String {
-    let x_max = round_up(largest(curves, |point| point.0));
-    let parts = (0..=TICKS).map(|tick| f64::from(tick) / f64::from(TICKS) * x_max);
-    let ticks = parts.map(|value| (value, number(value))).collect();
-    draw([title, x_label, y_label], curves, (x_max, ticks))
+    lines([title, x_label, y_label], curves, None)
 }
 
 /// Draws curves over named places: the first name stands at 1, the second at 2, and so on.
 #[must_use]
 pub fn plot_over(names: &[String], labels: [&str; 3], curves: &[Curve]) -> String {
     let ticks = (1..).zip(names).map(|(place, name)| (f64::from(place), name.clone()));
-    draw(labels, curves, (names.len() as f64 + 0.5, ticks.collect()))
+    lines(labels, curves, Some(ticks.collect()))
 }
 
-fn largest(curves: &[Curve], axis: fn(&(f64, f64)) -> f64) -> f64 {
-    curves.iter().flat_map(|curve| &curve.points).map(axis).fold(0.0, f64::max)
+fn lines(
+    [title, x_label, y_label]: [&str; 3],
+    curves: &[Curve],
+    ticks: Option<Vec<(f64, String)>>,
+) -> String {
+    let layers = curves.iter().cloned().enumerate().map(|(index, curve)| Layer::line(index, curve));
+    let x = Axis { ticks, ..Axis::from_zero(x_label) };
+    let y = Axis::from_zero(y_label);
+    Chart { title: title.to_owned(), x, y, layers: layers.collect() }.svg()
 }
 
-/// The title and the names of both axes; how far the first axis goes, and its ticks.
-fn draw(labels: [&str; 3], curves: &[Curve], (x_max, ticks): (f64, Vec<(f64, String)>)) -> String {
-    let y_max = round_up(largest(curves, |point| point.1));
-    let axes = Axes { x_max, y_max, ticks };
-    let legend = curves.len() as f64 * LEGEND_STEP;
-    let height = HEIGHT + legend;
-    let mut svg = format!(
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12">
-<rect width="100%" height="100%" fill="white"/>
-"#
-    );
-    axes.draw(&mut svg, labels);
-    for (index, curve) in curves.iter().enumerate() {
-        axes.draw_curve(&mut svg, index, curve);
-    }
-    svg + "</svg>\n"
+/// Where values lie on the paper.
+struct Plot {
+    right: f64,
+    bottom: f64,
+    x: Range,
+    y: Range,
 }
 
-struct Axes {
-    x_max: f64,
-    y_max: f64,
-    ticks: Vec<(f64, String)>,
-}
-
-impl Axes {
+impl Plot {
     fn x(&self, value: f64) -> f64 {
-        MARGIN + value / self.x_max * (WIDTH - 2.0 * MARGIN)
+        LEFT + self.x.place(value) * (self.right - LEFT)
     }
 
     fn y(&self, value: f64) -> f64 {
-        HEIGHT - MARGIN - value / self.y_max * (HEIGHT - 2.0 * MARGIN)
+        self.bottom - self.y.place(value) * (self.bottom - TOP)
     }
 
-    fn draw(&self, svg: &mut String, [title, x_label, y_label]: [&str; 3]) {
-        text(svg, (WIDTH / 2.0, 24.0), r#"text-anchor="middle" font-size="15""#, title);
-        text(svg, (WIDTH / 2.0, HEIGHT - 16.0), r#"text-anchor="middle""#, x_label);
-        let middle = HEIGHT / 2.0;
-        let turned = format!(r#"text-anchor="middle" transform="rotate(-90 16 {middle})""#);
-        text(svg, (16.0, middle), &turned, y_label);
-        let (left, right, bottom) = (MARGIN, WIDTH - MARGIN, HEIGHT - MARGIN);
-        for tick in 0..=TICKS {
-            let part = f64::from(tick) / f64::from(TICKS);
-            let y = self.y(part * self.y_max);
-            let at = (left - 6.0, y + 4.0);
-            text(svg, at, r#"text-anchor="end""#, &number(part * self.y_max));
-            let grid = format!("M{left} {y:.1}H{right}");
-            line(svg, &format!(r##"<path d="{grid}" fill="none" stroke="#e3e3e3"/>"##));
+    fn frame(&self, svg: &mut Svg, chart: &Chart) {
+        svg.text((MARGIN, 24.0), r#"font-size="16" font-weight="600""#, &chart.title);
+        svg.text((MARGIN, 43.0), &format!(r#"fill="{GREY}""#), &chart.y.label);
+        let look = format!(r#"text-anchor="middle" fill="{GREY}""#);
+        let middle = f64::midpoint(LEFT, self.right);
+        svg.text((middle, self.bottom + 36.0), &look, &chart.x.label);
+        for (value, name) in &self.y.ticks {
+            let y = self.y(*value);
+            svg.path(&format!("M{LEFT} {y:.1}H{:.1}", self.right), r##"stroke="#e5e7eb""##);
+            svg.text((LEFT - 7.0, y + 4.0), r#"text-anchor="end""#, name);
         }
-        for (place, name) in &self.ticks {
-            text(svg, (self.x(*place), bottom + 18.0), r#"text-anchor="middle""#, name);
+        let width = (self.right - LEFT) / self.x.ticks.len().max(1) as f64;
+        for (value, name) in &self.x.ticks {
+            let x = self.x(*value);
+            svg.path(&format!("M{x:.1} {:.1}v4", self.bottom), &format!(r#"stroke="{GREY}""#));
+            // Names that would run into each other stand in a smaller size.
+            let small = if svg::width(name) > width { 9.0 } else { 12.0 };
+            let look = format!(r#"text-anchor="middle" font-size="{small}""#);
+            svg.text((x, self.bottom + 18.0), &look, name);
         }
-        let axes = format!("M{left} {MARGIN}V{bottom}H{right}");
-        line(svg, &format!(r#"<path d="{axes}" fill="none" stroke="black"/>"#));
+        let base = format!("M{LEFT} {:.1}H{:.1}", self.bottom, self.right);
+        svg.path(&base, &format!(r#"stroke="{GREY}""#));
     }
 
-    fn draw_curve(&self, svg: &mut String, index: usize, curve: &Curve) {
-        let colour = COLOURS[index % COLOURS.len()];
-        let dash = DASHES[index / COLOURS.len() % DASHES.len()];
-        let look =
-            format!(r#"fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}""#);
-        let points: Vec<String> = curve
-            .points
-            .iter()
-            .filter(|point| point.0.is_finite() && point.1.is_finite())
-            .map(|point| format!("{:.1},{:.1}", self.x(point.0), self.y(point.1)))
-            .collect();
-        line(svg, &format!(r#"<polyline points="{}" {look}/>"#, points.join(" ")));
-        let y = HEIGHT + index as f64 * LEGEND_STEP;
-        let (from, to) = (MARGIN, MARGIN + 30.0);
-        line(svg, &format!(r#"<path d="M{from} {y}H{to}" {look}/>"#));
-        text(svg, (to + 8.0, y + 4.0), r#"text-anchor="start""#, &curve.name);
+    fn layer(&self, svg: &mut Svg, layer: &Layer) {
+        match layer {
+            Layer::Line { curve, colour, dash, dots } => {
+                self.line(svg, curve, (colour, dash));
+                if *dots && curve.points.len() <= DOTS_MAX {
+                    self.dots(svg, curve, colour);
+                }
+            }
+            Layer::Guide(curve) => {
+                let look = format!(r#"stroke="{GREY}" stroke-dasharray="3 3""#);
+                svg.path(&self.through(&curve.points), &look);
+            }
+            Layer::Stack { parts, columns } => self.stack(svg, parts, columns),
+            Layer::Spans { spans, colour } => {
+                for (x, low, high) in spans {
+                    let (x, low, high) = (self.x(*x), self.y(*low), self.y(*high));
+                    let bar = format!(
+                        "M{x:.1} {low:.1}V{high:.1}M{:.1} {low:.1}h6m-6 {:.1}h6",
+                        x - 3.0,
+                        high - low
+                    );
+                    svg.path(&bar, &format!(r#"stroke="{colour}" stroke-width="1.2""#));
+                }
+            }
+            Layer::Rings(points) => {
+                for (x, y) in points {
+                    let look = r##"r="7" fill="none" stroke="#b91c1c" stroke-width="1.5""##;
+                    svg.dot((self.x(*x), self.y(*y)), look, "not trusted: the client was late");
+                }
+            }
+        }
     }
-}
 
-fn line(svg: &mut String, text: &str) {
-    svg.push_str(text);
-    svg.push('\n');
-}
-
-fn text(svg: &mut String, (x, y): (f64, f64), look: &str, text: &str) {
-    let text = escape(text);
-    writeln!(svg, r#"<text x="{x:.1}" y="{y:.1}" {look}>{text}</text>"#)
-        .expect("a string takes all");
-}
-
-/// Text as it stands in XML and HTML.
-#[must_use]
-pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-/// The next of 1, 2, 2.5 and 5 times a power of ten, so that the ticks are short numbers.
-fn round_up(value: f64) -> f64 {
-    if !(value > 0.0 && value.is_finite()) {
-        return 1.0;
+    fn line(&self, svg: &mut Svg, curve: &Curve, (colour, dash): (&str, &str)) {
+        let look = format!(
+            r#"stroke="{colour}" stroke-width="2.2" stroke-linejoin="round" stroke-dasharray="{dash}""#
+        );
+        svg.path(&self.through(&curve.points), &look);
     }
-    let power = 10f64.powf(value.log10().floor());
-    [1.0, 2.0, 2.5, 5.0, 10.0]
-        .map(|step| step * power)
-        .into_iter()
-        .find(|step| *step >= value)
-        .unwrap_or(10.0 * power)
-}
 
-fn number(value: f64) -> String {
-    let text = format!("{value:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    fn dots(&self, svg: &mut Svg, curve: &Curve, colour: &str) {
+        for (x, y) in curve.points.iter().filter(|point| point.1.is_finite()) {
+            let says = format!("{}: {} at {}", curve.name, number(*y), number(*x));
+            let look = format!(r#"r="3" fill="{colour}""#);
+            svg.dot((self.x(*x), self.y(*y)), &look, &says);
+        }
+    }
+
+    /// A path through points, broken where one is not a number.
+    fn through(&self, points: &[(f64, f64)]) -> String {
+        let mut path = String::new();
+        let mut step = 'M';
+        for (x, y) in points {
+            if x.is_finite() && y.is_finite() {
+                path.push_str(&format!("{step}{:.1} {:.1}", self.x(*x), self.y(*y)));
+                step = 'L';
+            } else {
+                step = 'M';
+            }
+        }
+        path
+    }
+
+    fn stack(
+        &self,
+        svg: &mut Svg,
+        parts: &[(String, &'static str)],
+        columns: &[(f64, f64, Vec<f64>)],
+    ) {
+        for (index, (name, colour)) in parts.iter().enumerate() {
+            let mut path = String::new();
+            for (from, to, heights) in columns {
+                let below: f64 = heights[..index].iter().sum();
+                let (low, high) = (self.y(below), self.y(below + heights[index]));
+                if low - high > 0.05 {
+                    let (from, to) = (self.x(*from), self.x(*to));
+                    path.push_str(&format!("M{from:.1} {low:.1}V{high:.1}H{to:.1}V{low:.1}Z"));
+                }
+            }
+            if !path.is_empty() {
+                svg.shape(&path, colour, name);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_largest_value_lies_on_the_plot() {
-        let curve = Curve { name: "goodput".into(), points: vec![(0.5, 50.0), (3.0, 97.0)] };
-        let svg = plot("Goodput", "offered", "answers/s", &[curve]);
-        // 3 of 5 to the right, 97 of 100 up.
-        assert!(svg.contains(r#"points="112.0,200.0 372.0,68.4""#), "{svg}");
-    }
-
-    #[test]
-    fn names_stand_at_their_places() {
-        let curve = Curve { name: "a".into(), points: vec![(1.0, 1.0), (2.0, 1.0)] };
-        let svg = plot_over(&["low".into(), "high".into()], ["t", "x", "y"], &[curve]);
-        // 1 and 2 of 2.5 to the right.
-        assert!(svg.contains(r#"points="268.0,60.0 476.0,60.0""#), "{svg}");
-        assert!(svg.contains(r#"<text x="476.0" y="358.0" text-anchor="middle">high</text>"#));
-    }
-
-    #[test]
-    fn each_curve_has_a_look_of_its_own_and_a_line_in_the_legend() {
-        let curves: Vec<Curve> = (0..20)
-            .map(|index| Curve { name: format!("<{index}>"), points: vec![(1.0, 1.0)] })
-            .collect();
-        let svg = plot("t", "x", "y", &curves);
-        let looks: std::collections::BTreeSet<_> = svg
-            .lines()
-            .filter(|line| line.starts_with("<polyline"))
-            .map(|line| line.split("stroke=").nth(1))
-            .collect();
-        assert_eq!(looks.len(), 20);
-        assert!(svg.contains(">&lt;19&gt;</text>"), "{svg}");
-    }
-
-    #[test]
-    fn axes_end_on_short_numbers() {
-        for (value, rounded) in [(97.0, 100.0), (3.0, 5.0), (0.021, 0.025), (0.0, 1.0)] {
-            assert!((round_up(value) - rounded).abs() < 1e-9, "{value}");
-        }
-        assert_eq!((number(2.50), number(100.0)), ("2.5".into(), "100".into()));
-    }
-}
+mod tests;

@@ -1,7 +1,16 @@
 //! The command line of `punctual-bench`: a file for each subcommand.
 
+mod asked;
+mod compare;
+mod find;
 mod live;
+mod measure;
+mod mlperf;
+mod out;
+mod report;
 mod run;
+mod soak;
+mod sweep;
 mod table;
 
 use clap::{Parser, Subcommand};
@@ -33,4 +42,23 @@ pub(crate) enum Command {
     /// requests ended in an error, a timeout, a cancellation or a lost connection, or none was answered; 4: the numbers
     /// were not as stable as --until-stable asks; 130: interrupted.
     Run(Box<run::Run>),
+    /// Runs under one load after another: latency and goodput against offered load.
+    Sweep(Box<sweep::Sweep>),
+    /// Finds the highest load that keeps an objective, by bisection.
+    ///
+    /// Doubles or halves the load until it is too much or not, then bisects; most of --repeats runs decide.
+    Find(Box<find::Find>),
+    /// Asks two servers in turn under the same load and says how many times one is the other, with an interval.
+    Compare(Box<compare::Compare>),
+    /// Keeps a load up for hours and says whether latency, goodput or memory drift.
+    Soak(Box<soak::Soak>),
+    /// Plays a scenario of MLPerf's LoadGen by its definitions.
+    Mlperf(Box<mlperf::Mlperf>),
+    /// Lays results over each other, measured and simulated, as a page or as plots for documents.
+    Report(report::Report),
+}
+
+#[expect(clippy::print_stdout, reason = "the report is this program's output")]
+fn print(text: &str) {
+    println!("{text}");
 }

@@ -21,8 +21,9 @@ mod target;
 mod tensor;
 mod tls;
 mod turns;
+mod watch;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
@@ -34,6 +35,7 @@ pub use stop::Stop;
 pub use target::{Protocol, Target};
 pub use tensor::InputMetadata;
 pub use tls::Tls;
+pub use watch::Watch;
 
 /// Sends one HTTP request, such as a model's load or its profile, and returns the status and the body of the answer.
 ///
@@ -55,6 +57,13 @@ pub fn fetch(
 #[must_use]
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// The time of the day, for results.
+#[expect(clippy::disallowed_methods, reason = "this is the crate's clock file")]
+#[must_use]
+pub fn wall() -> SystemTime {
+    SystemTime::now()
 }
 
 /// The clock of the tests, which stands still while they work.

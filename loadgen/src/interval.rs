@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Outcome, Record};
 
@@ -18,7 +18,7 @@ const T_95: f64 = 2.093;
 const BEYOND_MIN: f64 = 1.0;
 
 /// Where the true number lies, for 95 of 100 runs.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "its two ends")]
 pub struct Interval {
     pub low: f64,
@@ -45,7 +45,7 @@ impl Interval {
 }
 
 /// How well a run's numbers are known; none where it is too short to tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Confidence {
     /// Of the answers in time per second.
     pub goodput: Option<Interval>,

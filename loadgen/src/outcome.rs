@@ -40,7 +40,7 @@ pub struct Record {
 const TEXTS_MAX: usize = 32;
 
 /// How many requests ended how.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Tally {
     /// Requests that ended; the sum of all the others.
     pub requests: u64,

@@ -3,18 +3,21 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Outcome, Record, Tally};
 
 /// Lag of the client's own sending, at its 99th percentile, above which a run's latencies are not to be trusted.
 pub const LAG_P99_MAX: Duration = Duration::from_millis(1);
 
+/// Above that part of its core in use the client may be what limits the run.
+pub const CLIENT_BUSY_MAX: f64 = 0.9;
+
 /// An hour: longer latencies count as that.
 const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 
 /// Latencies in milliseconds, each at most 0.1 % too high.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "percentiles by their names")]
 pub struct Percentiles {
     pub mean_ms: f64,
@@ -40,7 +43,7 @@ impl Percentiles {
 }
 
 /// The account of a run, or of one model's part of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The model, or `all`.
     pub model: String,
@@ -65,7 +68,7 @@ pub struct Report {
     /// Whether the client kept to its schedule: lag p99 at most 1 ms.
     pub client_on_time: bool,
     /// The same for each model, where there are several.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<Report>,
 }
 

@@ -2,6 +2,7 @@
 
 mod file;
 mod schedule;
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

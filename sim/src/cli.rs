@@ -3,6 +3,7 @@
 mod bound;
 mod compare;
 mod plan;
+mod run;
 mod speed;
 mod validate;
 
@@ -25,7 +26,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Runs a scenario file and reports what happened, by model and by reason
-    Run(Run),
+    Run(run::Run),
     /// Compares policies in scenarios: a table, and if asked a CSV file and a page with plots
     Compare(compare::Compare),
     /// Prints what no policy can exceed: closed forms, a bound for the very arrivals, a clairvoyant optimum
@@ -50,21 +51,6 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 0)]
         from: u64,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Run {
-    /// The scenario (see sim/scenarios)
-    scenario: PathBuf,
-    /// In place of the scenario's own seed
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Multiplies the scenario's rates
-    #[arg(long, default_value_t = 1.0)]
-    load: f64,
-    /// How long requests arrive, in place of the scenario's own
-    #[arg(long, value_parser = models::parse_duration)]
-    duration: Option<std::time::Duration>,
 }
 
 /// Which policies are tried.
@@ -122,20 +108,6 @@ impl Command {
                 Ok(format!("{seeds} seeds from {from}: no invariant broke"))
             }
         }
-    }
-}
-
-impl Run {
-    fn run(self) -> Result<String, String> {
-        let mut scenario = Scenario::read(&self.scenario).map_err(|error| error.to_string())?;
-        scenario.seed = self.seed.unwrap_or(scenario.seed);
-        scenario.load *= self.load;
-        scenario.duration = self.duration.unwrap_or(scenario.duration);
-        scenario.check().map_err(|error| error.to_string())?;
-        let world = World::new(&scenario).map_err(|error| error.to_string())?;
-        let (report, _) =
-            world.run().map_err(|violation| format!("seed {}: {violation}", scenario.seed))?;
-        Ok(format!("seed {}\n{report}", scenario.seed))
     }
 }
 

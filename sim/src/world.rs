@@ -1,5 +1,7 @@
 //! Virtual time: a heap of happenings drives the router, as threads and clocks do in the server.
 
+mod arrivals;
+mod crowd;
 mod places;
 mod runs;
 pub mod speed;
@@ -9,12 +11,14 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use batcher::{Deadline, Instant, PolicySettings, Request, RequestId};
+use batcher::{Deadline, Instant, PolicySettings, RequestId};
+use loadgen::Outcome;
 use models::{BatchId, ExecutorId, LatencyProfile, Slo, VariantId};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
-use router::{Action, Event, Line, Rejection, Router, Shape, ShapeId, VariantSpec};
+use router::{Action, Event, Line, Rejection, Router, ShapeId, VariantSpec};
 
+use crowd::{Client, Crowd};
 use places::Places;
 use router::place::Placement;
 
@@ -36,6 +40,8 @@ const STILL_MAX: u32 = 100_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
     Arrival { model: usize },
+    Due { share: usize },
+    Again { of: usize },
     Leaving { id: RequestId, model: usize, shape: u32 },
     End { executor: ExecutorId, life: u32, batch: BatchId, fails: bool },
     Breakdown { executor: ExecutorId },
@@ -59,6 +65,7 @@ struct Asked {
     arrived: Instant,
     deadline: Deadline,
     waits: bool,
+    client: Option<Client>,
 }
 
 /// A batch that an executor holds.
@@ -79,6 +86,8 @@ pub struct World {
     models: Vec<Model>,
     /// Where models are; all on all if absent.
     places: Option<Places>,
+    /// Who asks besides the models' own arrivals.
+    crowd: Option<Box<Crowd>>,
     asked: Window<Asked>,
     held: Window<Held>,
     /// Memory of ended batches, used again.
@@ -133,6 +142,7 @@ impl World {
             executors: SimExecutor::all(&scenario.executors),
             models: Vec::new(),
             places: None,
+            crowd: None,
             asked: Window::default(),
             held: Window::default(),
             spare: Vec::new(),
@@ -201,6 +211,11 @@ impl World {
     /// # Errors
     /// The first thing that happened and never must.
     pub fn run(mut self) -> Result<(Report, History), Violation> {
+        self.go()?;
+        Ok((self.report, self.history))
+    }
+
+    fn go(&mut self) -> Result<(), Violation> {
         self.begin()?;
         let mut still = 0;
         loop {
@@ -225,7 +240,7 @@ impl World {
             }
             if self.report.bad > self.bad_max {
                 self.report.stopped = true;
-                return Ok((self.report, self.history));
+                return Ok(());
             }
             if still > STILL_MAX {
                 return Err(
@@ -234,8 +249,7 @@ impl World {
             }
         }
         let tally = self.router.tally();
-        self.check(|checker| checker.finished(&tally))?;
-        Ok((self.report, self.history))
+        self.check(|checker| checker.finished(&tally))
     }
 
     fn violation(&self, what: &str) -> Violation {
@@ -257,6 +271,7 @@ impl World {
             self.feed(Event::VariantLoaded { spec: Box::new(spec) })?;
             self.plan_arrival(index);
         }
+        self.begin_crowd();
         Ok(())
     }
 
@@ -309,6 +324,8 @@ impl World {
     fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
         match happening {
             Happening::Arrival { model } => self.arrive(model),
+            Happening::Due { share } => self.due(share),
+            Happening::Again { of } => self.again(of),
             Happening::Leaving { id, model, shape } => self.leave(id, model, shape),
             Happening::End { executor, life, batch, fails } => {
                 self.end(executor, life, batch, fails)
@@ -343,45 +360,6 @@ impl World {
             Happening::Loaded { executor, life, variant } => self.loaded(executor, life, variant),
             Happening::Epoch => self.epoch(),
         }
-    }
-
-    fn arrive(&mut self, index: usize) -> Result<(), Violation> {
-        self.plan_arrival(index);
-        let spec = &self.models[index].spec;
-        let mut draw = |upto: u32| if upto > 1 { self.rng.random_range(1..=upto) } else { 1 };
-        let (rows, priority, shape) =
-            (draw(spec.rows_max), draw(spec.priorities), draw(spec.shapes));
-        let priority = spec.priority.unwrap_or(priority);
-        let deadline = spec.slo.map_or(Deadline::NONE, |slo| Deadline(self.now + slo));
-        let entry_deadline = spec
-            .slo
-            .map_or(Deadline::NONE, |slo| Deadline(self.now + slo.saturating_sub(spec.tail)));
-        let leaves = spec.cancel_share > 0.0 && self.rng.random::<f64>() < spec.cancel_share;
-        let patience = spec.slo.unwrap_or(Duration::from_millis(100)).mul_f64(self.rng.random());
-        let id = RequestId(self.request_next);
-        self.request_next += 1;
-        self.report.models[index].offered += u64::from(self.now >= self.counted_from);
-        let waits = true;
-        self.asked.push(id.0, Asked { model: index, shape, arrived: self.now, deadline, waits });
-        if let Some(checker) = &mut self.checker {
-            checker.arrived(id, shape);
-        }
-        if leaves {
-            self.push(self.now + patience, Happening::Leaving { id, model: index, shape });
-        }
-        if let Some(places) = &mut self.places {
-            places.ask(index);
-        }
-        // The rest of a pipeline comes after all that the router sees.
-        let (arrived, deadline) = (self.now, entry_deadline);
-        let request = Request { id, rows, priority, arrived, deadline };
-        let elements = ELEMENTS * u64::from(shape);
-        let shape = Shape { id: ShapeId(shape), elements };
-        let before = self.router.waiting(variant(index));
-        self.feed(Event::RequestArrived { request, variant: variant(index), shape })?;
-        let waiting = self.router.waiting(variant(index));
-        let queue_max = self.models[index].spec.queue_max;
-        self.check(|checker| checker.queue((before, waiting), queue_max))
     }
 
     fn leave(&mut self, id: RequestId, model: usize, shape: u32) -> Result<(), Violation> {
@@ -419,10 +397,12 @@ impl World {
     }
 
     fn refuse(&mut self, id: RequestId, rejection: &Rejection) -> Result<(), Violation> {
-        let asked = self.asked.remove(id.0);
-        if let Some(asked) = asked.filter(|asked| asked.arrived >= self.counted_from) {
-            self.report.models[asked.model].refused[rejection.index()] += 1;
-            self.report.bad += 1;
+        if let Some(asked) = self.asked.remove(id.0) {
+            if asked.arrived >= self.counted_from {
+                self.report.models[asked.model].refused[rejection.index()] += 1;
+                self.report.bad += 1;
+            }
+            self.heard(&asked, self.now, || Outcome::Refused(rejection.name().into()));
         }
         self.check(|checker| checker.ended(id))
     }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use loadgen::{Interval, LAG_P99_MAX, Percentiles, Report, Tally};
+use loadgen::chart::number;
+use loadgen::result::{Finding, ResultFile};
+use loadgen::{CLIENT_BUSY_MAX, Interval, LAG_P99_MAX, Percentiles, Report, Tally};
 
 use super::run::Account;
-
-/// Above that part of its core the client may be what limits the run.
-const BUSY_MAX: f64 = 0.9;
 
 const COLUMNS: [&str; 10] = [
     "",
@@ -59,6 +58,34 @@ pub(super) fn of(account: &Account) -> String {
     lines.join("\n")
 }
 
+/// A result of several runs: a row for each, and the answers to what was asked.
+pub(super) fn of_result(result: &ResultFile) -> String {
+    let several = result.series.len() > 1;
+    let mut rows = vec![COLUMNS.map(str::to_owned)];
+    for (series, point) in result.points() {
+        let mut row = row(&point.report);
+        row[0] =
+            if several { format!("{}, {}", series.name, point.load) } else { point.load.clone() };
+        if !point.trusted() {
+            row[0].push_str(" NOT TRUSTED");
+        }
+        rows.push(row);
+    }
+    let mut lines = vec![result.title.clone()];
+    lines.extend(aligned(&rows));
+    lines.extend(result.findings.iter().map(in_words));
+    lines.join("\n")
+}
+
+fn in_words(finding: &Finding) -> String {
+    let value = finding.value.map_or("none".to_owned(), number);
+    let interval = finding.interval.map_or(String::new(), |[low, high]| {
+        format!(" (95 % within {} to {})", number(low), number(high))
+    });
+    let note = if finding.note.is_empty() { "" } else { "; " };
+    format!("{}: {value} {}{interval}{note}{}", finding.what, finding.unit, finding.note)
+}
+
 fn remarks(account: &Account) -> Vec<String> {
     let mut remarks = Vec::new();
     if !account.report.client_on_time {
@@ -67,7 +94,7 @@ fn remarks(account: &Account) -> Vec<String> {
             "NOT TRUSTED: the client itself sent late (lag p99 above {most} ms): its machine is too busy or the rate too high"
         ));
     }
-    if account.client_busy > BUSY_MAX {
+    if account.client_busy > CLIENT_BUSY_MAX {
         remarks.push(
             "NOT TRUSTED: the client's core is full, so that it may be the limit and not the server"
                 .into(),

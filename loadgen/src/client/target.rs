@@ -1,5 +1,6 @@
 //! Where the server is: parsed once, from the URL on the command line.
 
+use std::fmt;
 use std::str::FromStr;
 
 use hyper::Uri;
@@ -53,6 +54,18 @@ impl FromStr for Target {
             return Err(wrong());
         }
         Ok(Self { protocol, tls, address: format!("{host}:{port}"), base })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match (self.protocol, self.tls) {
+            (Protocol::Http, false) => "http",
+            (Protocol::Http, true) => "https",
+            (Protocol::Grpc, false) => "grpc",
+            (Protocol::Grpc, true) => "grpcs",
+        };
+        write!(f, "{scheme}://{}{}", self.address, self.base)
     }
 }
 

@@ -25,13 +25,15 @@ impl World {
             checker.left(executor);
         }
         let held = self.held.remove(batch.0);
-        let Held { model, mut requests, .. } = held.expect("a batch that ends was held");
+        let Held { model, rows, mut requests } = held.expect("a batch that ends was held");
+        self.ended(model, rows, takes);
         for id in requests.drain(..) {
             let asked = self.asked.remove(id.0).expect("a request that ran was asked");
+            let at = self.now + self.models[model].spec.tail;
             if asked.arrived >= self.counted_from {
-                let at = self.now + self.models[model].spec.tail;
                 self.report.count_end(model, fails, at, &asked);
             }
+            self.ran(&asked, fails, (at, takes));
             self.check(|checker| checker.ended(id))?;
         }
         self.spare.push(requests);
