@@ -85,19 +85,11 @@ fn goals(min_accuracy: f64, max_cost: f64, objective: Option<Objective>) -> Goal
 }
 
 #[test]
-fn the_variant_steps_down_with_the_queue_and_only_the_fastest_refuses() {
+fn the_variant_steps_down_with_the_queue() {
     let mut world = world("most_accurate_in_time");
-    let chosen: Vec<_> = (0..40).map(|_| world.ask(32, Goals::default())).collect();
-    assert_eq!(chosen[0], Ok(0));
-    let first = |variant| chosen.iter().position(|chosen| *chosen == Ok(variant));
-    assert!(first(0) < first(2), "{chosen:?}");
-    let refused = chosen.iter().position(Result::is_err).unwrap();
-    assert_eq!(chosen[refused - 1], Ok(2), "{chosen:?}");
-    let steps: Vec<_> = chosen.iter().flatten().collect();
-    assert!(steps.is_sorted(), "{chosen:?}");
-    assert!(matches!(chosen[refused], Err(Rejection::DeadlineUnreachable { .. })), "{chosen:?}");
-    // 20 ms of the first, and of what is left of 32 ms all but a reserve in steps of the fastest.
-    assert!(steps.len() > 8, "{chosen:?}");
+    let chosen: Vec<_> = (0..40).map(|_| world.ask(32, Goals::default()).unwrap()).collect();
+    assert_eq!((chosen[0], chosen[39]), (0, 2), "{chosen:?}");
+    assert!(chosen.is_sorted(), "{chosen:?}");
 }
 
 #[test]

@@ -10,7 +10,6 @@ mod types;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use batcher::PolicySettings;
 use models::VariantId;

@@ -91,9 +91,7 @@ impl Mlperf {
     fn workload(&self) -> Result<Workload, Error> {
         let rate = self.rate.unwrap_or(1.0);
         let pace = match self.scenario {
-            Scenario::SingleStream => {
-                Pace::Closed { concurrency: 1, think_time: Duration::ZERO }
-            }
+            Scenario::SingleStream => Pace::Closed { concurrency: 1, think_time: Duration::ZERO },
             // The requests of the offline scenario replace this rate; the connections are those of an open loop.
             Scenario::Server | Scenario::Offline => open(rate, Arrivals::Poisson),
         };

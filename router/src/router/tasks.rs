@@ -187,8 +187,8 @@ impl Router {
         }
         // Those that are cheap enough come first, the most accurate of them; if none is, the cheapest.
         let cheap = served().find(cost);
-        let cheapest =
-            || served().filter(accuracy).chain(served()).min_by_key(|choice| choice.cost);
+        let accurate = || served().filter(accuracy).min_by_key(|choice| choice.cost);
+        let cheapest = || accurate().or_else(|| served().min_by_key(|choice| choice.cost));
         match cheap.or_else(cheapest) {
             Some(nearest) => Rejection::GoalsImpossible { nearest: nearest.variant },
             None => Rejection::NotServed,

@@ -149,7 +149,7 @@ async fn a_recording_with_tasks_replays_since_the_choice_is_the_routers() {
     let service = service(1, Some(recorder));
     digits(&service);
     let ask = |number: u64| {
-        let goals = if number % 3 == 0 { wants(0.95, 30.0) } else { Goals::default() };
+        let goals = if number.is_multiple_of(3) { wants(0.95, 30.0) } else { Goals::default() };
         let request = InferRequest { timeout: Some(60 * MS), ..asking(goals) };
         let service = std::sync::Arc::clone(&service);
         tokio::spawn(async move { service.infer(request).await.is_ok() })
@@ -176,7 +176,7 @@ async fn a_task_does_not_keep_its_last_variant_from_being_unloaded() {
     install_emulated(&service, loaded("slow", MS, MS), 1);
     service.install_task("digits", task("", &[("slow", 0.99, 1.0)])).unwrap();
     let (told, gone) = tokio::sync::oneshot::channel();
-    service.withdraw("slow", 1, Box::new(|| drop(told.send(()))));
+    service.withdraw("slow", 1, Box::new(|| told.send(()).unwrap()));
     gone.await.unwrap();
     assert_eq!(service.infer(asking(Goals::default())).await.unwrap_err().http(), 404);
     service.stop();
