@@ -83,14 +83,16 @@ fn an_interrupt_gives_the_report_so_far() {
             async move { if number <= 10 { Ok(status(200, "tensors")) } else { pending().await } },
         )
     };
-    let mut command = command(serve(script), "--model m --rate 200 --duration 1h --timeout 1h");
+    let mut command =
+        command(serve(script), "--model m --concurrency 1 --duration 1h --timeout 1h");
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    while seen.recv().unwrap() < 20 {}
+    // The client has ten answers when it asks again.
+    while seen.recv().unwrap() < 11 {}
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let Output { status, stdout, .. } = child.wait_with_output().unwrap();
     let text = String::from_utf8(stdout).unwrap();
     assert_eq!(status.code(), Some(130), "{text}");
-    assert!(text.contains("10 in time") && text.contains("cancelled"), "{text}");
+    assert!(text.contains("11: 10 in time, 1 cancelled"), "{text}");
     assert!(text.contains("INTERRUPTED after"), "{text}");
 }
 
