@@ -62,8 +62,8 @@ fn a_sweep_has_a_point_for_each_load_and_writes_every_form() {
         .iter()
         .map(|point| (point.report.tally.in_time, point.report.tally.refused_total()))
         .collect();
-    // One trial request before each run; the last of the 60 is the 39th of the second run.
-    assert_eq!((result.kind, tallies), (Kind::Sweep, vec![(19, 0), (39, 60)]));
+    // One trial request before each run; the last that is answered is the 40th of the second run.
+    assert_eq!((result.kind, tallies), (Kind::Sweep, vec![(19, 0), (40, 59)]));
     assert!(text.contains("constant 500/s"), "{text}");
     for (ending, begin) in
         [(".csv", "series,"), ("-timeline.csv", "series,"), (".hlog", "#"), (".html", "<!doctype")]
@@ -154,4 +154,12 @@ fn a_report_lays_results_over_each_other_and_refuses_what_is_none() {
     let (code, _, error) = bench(&format!("report {workload} --merged"));
     assert_eq!(code, Some(1));
     assert!(error.contains("not a result of punctual-bench"), "{error}");
+}
+
+#[test]
+fn a_run_in_which_nothing_is_due_ends() {
+    let flags = "--model m --rate 1 --arrivals constant --duration 200ms --quiet";
+    let (code, text, _) = bench(&format!("run --url http://{} {flags}", answering()));
+    // No request was answered.
+    assert_eq!(code, Some(3), "{text}");
 }

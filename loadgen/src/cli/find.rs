@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use loadgen::chart::number;
 use loadgen::client::Target;
 use loadgen::result::{Finding, Kind, Point, ResultFile};
 use loadgen::{Arrivals, Border, Error, Workload, highest_good, parse_duration};
@@ -124,7 +125,7 @@ impl Find {
         let runs = result.points().count();
         let doubted = result.points().filter(|(_, point)| !point.trusted()).count();
         let mut note = match border.bad {
-            Some(bad) => format!("{bad:.4} was too much; {runs} runs"),
+            Some(bad) => format!("{} was too much; {runs} runs", number(bad)),
             None => format!("no load was too much; {runs} runs"),
         };
         if doubted > 0 {

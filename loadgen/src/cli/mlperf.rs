@@ -92,8 +92,9 @@ impl Mlperf {
         let rate = self.rate.unwrap_or(1.0);
         let pace = match self.scenario {
             Scenario::SingleStream => Pace::Closed { concurrency: 1, think_time: Duration::ZERO },
-            // The requests of the offline scenario replace this rate; the connections are those of an open loop.
-            Scenario::Server | Scenario::Offline => open(rate, Arrivals::Poisson),
+            Scenario::Server => open(rate, Arrivals::Poisson),
+            // What is sent at once replaces these requests; the connections are those of an open loop.
+            Scenario::Offline => open(1.0, Arrivals::Constant),
         };
         let mut workload = self.asked.workload(pace.clone())?;
         workload.clients.iter_mut().for_each(|clients| clients.pace = None);
@@ -107,6 +108,7 @@ impl Mlperf {
             };
         }
         if self.scenario == Scenario::Offline {
+            workload.duration = Duration::from_secs(2);
             workload.timeout = workload.timeout.or(Some(OFFLINE_PATIENCE));
         }
         Ok(workload)

@@ -98,7 +98,8 @@ impl Plan {
             (Protocol::Http, Load::Open(_)) => CONNECTIONS_OPEN,
             (Protocol::Http, Load::Scheduled(schedule)) => {
                 let closed: usize = schedule.loops.iter().map(|one| one.concurrency).sum();
-                closed + if schedule.due.is_empty() { 0 } else { CONNECTIONS_OPEN }
+                // A workload may be so short that nothing is due; models are tried all the same.
+                (closed + if schedule.due.is_empty() { 0 } else { CONNECTIONS_OPEN }).max(1)
             }
         };
         Self {
