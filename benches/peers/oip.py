@@ -18,9 +18,11 @@ METADATA = {
 }
 
 PORT = int(os.environ["PEER_PORT"])
-# Rows of the largest batch, how long it may wait for its rows, and how long a request may wait at all.
+# Rows of the largest batch, how long it may wait for its rows, processes beside the one that reads requests (where that is a
+# choice), and how long a request may wait at all.
 BATCH_MAX = int(os.environ["PEER_BATCH_MAX"])
 WAIT_SECONDS = float(os.environ["PEER_WAIT_SECONDS"])
+WORKERS = int(os.environ["PEER_WORKERS"])
 QUEUE_SECONDS_MAX = float(os.environ["PEER_QUEUE_SECONDS_MAX"])
 
 

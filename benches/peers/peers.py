@@ -16,21 +16,29 @@ TARGET = ROOT / "target" / "peers"
 MODEL = ROOT / "target" / "examples" / "gemm_mlp" / "1" / "model.onnx"
 PORT = 9470
 START_SECONDS_MAX = 60
+STOP_SECONDS_MAX = 8
 
-# Rows of the largest batch, milliseconds that it waits for them, and how long a request may wait, in deadlines.
-Settings = namedtuple("Settings", "batch_max wait_ms queue")
+# Rows of the largest batch, milliseconds that it waits for them, how long a request may wait (in deadlines; what the peer does
+# then is in its recipe), and workers beside the process that reads requests, where the peer leaves that open.
+Settings = namedtuple("Settings", "batch_max wait_ms queue workers")
 
-# `package` is the one whose version is shown; `grid` is what is tried by `run.py tune`, each axis by itself if it matters,
-# and `best` is what came out best.
+# `package` is the one whose version is shown; `best` is what came out best of `grid`, which `run.py tune:NAME` tries.
 Peer = namedtuple("Peer", "name title scheme package best grid")
 
 PEERS = [
     Peer("punctual", "Punctual", "http", None, None, None),
-    Peer("triton", "Triton (Python backend)", "http", "nvidia-pytriton", Settings(16, 0, 0.5), ([8, 16, 32], [0], [0.35, 0.5, 0.7])),
-    Peer("bentoml", "BentoML", "http", "bentoml", Settings(16, 0, 1), ([8, 16, 32], [0], [0.7, 1])),
-    Peer("litserve", "LitServe", "http", "litserve", Settings(16, 2, 0.5), ([8, 16], [0, 1, 3], [0.5])),
-    Peer("ray", "Ray Serve", "http", "ray", Settings(16, 2, 1), ([8, 16], [0, 2], [1, 2])),
-    Peer("mlserver", "MLServer", "grpc", "mlserver", Settings(16, 2, 1), ([4, 8, 16], [1, 3], [1])),
+    Peer(
+        "triton",
+        "Triton (Python backend)",
+        "http",
+        "nvidia-pytriton",
+        Settings(16, 0, 0.35, 0),
+        ([8, 16, 32], [0], [0.35, 0.5, 0.7], [0]),
+    ),
+    Peer("bentoml", "BentoML", "http", "bentoml", Settings(16, 0, 1, 0), ([8, 16], [0], [0.7, 1, 4], [0])),
+    Peer("litserve", "LitServe", "http", "litserve", Settings(8, 1, 0.5, 0), ([8, 16], [0, 1, 3], [0.5, 1], [0])),
+    Peer("ray", "Ray Serve", "http", "ray", Settings(16, 1, 4, 0), ([8, 16], [0], [1, 10], [0])),
+    Peer("mlserver", "MLServer", "grpc", "mlserver", Settings(16, 1, 1, 0), ([4, 16], [1], [1], [0, 1])),
 ]
 
 
@@ -77,6 +85,7 @@ def serving(peer, settings, binaries, deadline_ms):
     if settings:
         environment["PEER_BATCH_MAX"] = str(settings.batch_max)
         environment["PEER_WAIT_SECONDS"] = str(settings.wait_ms / 1e3)
+        environment["PEER_WORKERS"] = str(settings.workers)
         environment["PEER_QUEUE_SECONDS_MAX"] = str(settings.queue * deadline_ms / 1e3)
     log = open(TARGET / f"{peer.name}.log", "w")
     child = subprocess.Popen(
@@ -89,18 +98,39 @@ def serving(peer, settings, binaries, deadline_ms):
         log.close()
 
 
-def end(child):
-    """Asks the whole group to end and, after a while, ends it."""
-    for number, seconds in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
+def processes():
+    """The processes of the server: all that have inherited its environment, in whatever group they are."""
+    mark, found = f"PEER_PORT={PORT}".encode(), []
+    for entry in Path("/proc").iterdir():
         try:
-            os.killpg(child.pid, number)
+            if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def cpu_seconds():
+    """Seconds of CPU of the server's processes."""
+    ticks = 0
+    for process in processes():
+        try:
+            ticks += sum(map(int, Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
+        except OSError:
+            continue
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def end(child):
+    """Asks the server to end and, after a while, ends all of it."""
+    child.terminate()
+    until = time.monotonic() + STOP_SECONDS_MAX
+    while processes() and time.monotonic() < until:
+        child.poll()
+        time.sleep(0.1)
+    for process in processes():
+        try:
+            os.kill(process, signal.SIGKILL)
         except ProcessLookupError:
-            return
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            child.poll()
-            try:
-                os.killpg(child.pid, 0)
-            except ProcessLookupError:
-                return
-            time.sleep(0.1)
+            continue
+    child.wait()

@@ -1,6 +1,6 @@
 """ONNX Runtime by itself, in one thread: milliseconds of a lone row, and of each size of batch.
 
-usage: raw.py MODEL SECONDS SIZE ..    (prints JSON: milliseconds by size, each the least of medians of three parts)
+usage: raw.py MODEL SECONDS SIZE ..    (prints JSON: milliseconds by size, each the least of medians of ten parts)
 """
 
 import json
@@ -23,9 +23,9 @@ def main():
         session.run(None, {"x": rows[:size]})
     # Sizes take turns, so that a slow moment of the machine falls on all of them.
     medians = {size: [] for size in sizes}
-    for _ in range(3):
+    for _ in range(10):
         for size in sizes:
-            medians[size].append(median(session, rows[:size], seconds / 3 / len(sizes)))
+            medians[size].append(median(session, rows[:size], seconds / 10 / len(sizes)))
     print(json.dumps({size: min(found) for size, found in medians.items()}))
 
 

@@ -10,23 +10,29 @@ import argparse
 import datetime
 import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import draw
-from peers import MODEL, PEERS, ROOT, START_SECONDS_MAX, TARGET, Settings, install, python, serving, version
+from peers import MODEL, PEERS, ROOT, START_SECONDS_MAX, TARGET, Settings, cpu_seconds, install, python, serving, version
 
-LOADS = "0.2,0.5,0.8,1,1.2,1.5,2,3"
+LOADS = "0.1,0.2,0.35,0.5,0.8,1,1.2,1.5,2,3"
 DEADLINE_LONE = 6
-TUNE_LOADS = [0.8, 1.5]
+# Rows of the batches whose rate is the capacity: the largest power of two that takes less than two thirds of the deadline.
+BATCH = 16
+TUNE_LOADS = [0.1, 0.2, 0.5]
 SIZES = [1, 2, 4, 8, 16, 32, 64]
 SCALE = TARGET / "scale.json"
 
 
 def main():
     arguments = parse()
+    # Ends as an exception does, so that the server ends too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
     for word in arguments.words or ["install", "scale", *(peer.name for peer in PEERS), "draw"]:
         if word == "install":
             for name in ["raw", *(peer.name for peer in PEERS if peer.package)]:
@@ -65,14 +71,11 @@ def raw(seconds, sizes):
 
 
 def scale():
-    """The deadline, and the capacity: rows a second in the largest batches that leave a third of the deadline for waiting."""
-    times = raw(6, SIZES)
-    deadline = DEADLINE_LONE * times[1]
-    size = max(size for size in SIZES if times[size] <= deadline * 2 / 3)
+    """The deadline, and the capacity in rows a second."""
+    times = raw(8, SIZES)
     return {
-        "deadline_ms": round(deadline, 2),
-        "size": size,
-        "capacity": round(size / times[size] * 1e3, 1),
+        "deadline_ms": round(DEADLINE_LONE * times[1], 2),
+        "capacity": round(BATCH / times[BATCH] * 1e3, 1),
         "raw_ms": {size: round(time, 3) for size, time in times.items()},
     }
 
@@ -80,8 +83,7 @@ def scale():
 def measure(peer, arguments):
     """All loads on one server; its points go to a file of its own."""
     fixed = json.loads(SCALE.read_text())
-    size = fixed["size"]
-    pace = size / raw(1, [size])[size] * 1e3
+    pace = BATCH / raw(1, [BATCH])[BATCH] * 1e3
     common = {
         "peer": peer.name,
         "title": peer.title,
@@ -97,29 +99,31 @@ def measure(peer, arguments):
         client = Client(url, arguments)
         client.wait_ready(child)
         print(f"{peer.title} is ready", flush=True)
-        client.play("--concurrency", size, "--duration", "3s")
+        client.play("--concurrency", BATCH, "--duration", "3s")
         points = [{**common, **point(client, load, fixed)} for load in arguments.loads]
     (TARGET / f"{peer.name}.json").write_text(json.dumps(points, indent=1))
 
 
 def tune(peer, arguments):
-    """Goodput at 0.8 and 1.5 of the capacity for each setting of the peer's grid."""
+    """Goodput at a few loads for each setting of the peer's grid."""
     fixed = json.loads(SCALE.read_text())
     for settings in itertools.starmap(Settings, itertools.product(*peer.grid)):
         with serving(peer, settings, arguments.binaries, fixed["deadline_ms"]) as (url, child):
             client = Client(url, arguments)
             client.wait_ready(child)
-            client.play("--concurrency", fixed["size"], "--duration", "1s")
+            client.play("--concurrency", BATCH, "--duration", "1s")
             found = [point(client, load, fixed)["goodput"] for load in TUNE_LOADS]
-        print(peer.name, settings, found, sum(found), flush=True)
+        print(peer.name, settings, found, round(sum(found), 1), flush=True)
 
 
 def point(client, load, fixed):
     # What the last load left in a queue is gone when a few fresh requests are answered.
     client.play("--concurrency", 4, "--duration", "0.5s")
     rate, deadline = load * fixed["capacity"], fixed["deadline_ms"]
+    before = others()
     seconds = f"{client.seconds}s"
     report = client.play("--rate", rate, "--deadline", f"{deadline}ms", "--timeout", "2s", "--duration", seconds)
+    strange = (others() - before) / (os.cpu_count() * client.seconds)
     tally = report["tally"]
     found = {
         "load": load,
@@ -137,11 +141,20 @@ def point(client, load, fixed):
         "lost": tally["connections_lost"] + tally["cancelled"],
         "client_lag_p99_ms": round(report["lag"]["p99_ms"], 3),
         "client_on_time": report["client_on_time"],
-        "command": client.last,
+        "others_cpu": round(max(0.0, strange), 3),
+        "command": " ".join([*client.first, client.last]),
     }
     shown = {key: value for key, value in found.items() if key != "command"}
     print(" ".join(f"{key}={value}" for key, value in shown.items()), flush=True)
     return found
+
+
+def others():
+    """Seconds of CPU that neither the server nor this program and its children have used."""
+    tick = os.sysconf("SC_CLK_TCK")
+    busy = sum(map(int, Path("/proc/stat").read_text().split(None, 4)[1:4])) / tick
+    own = os.times()
+    return busy - sum(own[:4]) - cpu_seconds()
 
 
 class Client:
@@ -150,6 +163,10 @@ class Client:
     def __init__(self, url, arguments):
         self.bench = arguments.binaries / "punctual-bench"
         self.url, self.core, self.seconds, self.last = url, arguments.client_core, arguments.seconds, ""
+        # The client goes before the servers whose core it shares, since one that waits for them measures itself.
+        first = ["chrt", "--fifo", "1"]
+        allowed = subprocess.run([*first, "true"], capture_output=True).returncode == 0
+        self.first = first if allowed else []
 
     def wait_ready(self, child):
         until = time.monotonic() + START_SECONDS_MAX
@@ -167,7 +184,7 @@ class Client:
         """One run's report. A server that answers the probe before a run with an error gets a few more of them."""
         arguments = ["run", "--url", self.url, "--model", "gemm_mlp", *map(str, load), "--json"]
         self.last = " ".join(["punctual-bench", *arguments])
-        pinned = ["taskset", "-c", str(self.core), self.bench, *arguments]
+        pinned = [*self.first, "taskset", "-c", str(self.core), self.bench, *arguments]
         for _ in range(tries):
             done = subprocess.run(pinned, capture_output=True, text=True)
             # 3: some requests ended in an error, which the report counts.

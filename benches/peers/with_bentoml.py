@@ -3,6 +3,7 @@
 BentoML reads JSON, forms and pickles; a serde for the protocol's binary tensors puts them straight into its batches.
 """
 
+import logging
 import os
 import sys
 
@@ -29,6 +30,9 @@ class OipSerde(serde.JSONSerde):
         body, headers = oip.encode(model.root)
         return serde.Payload((body,), metadata=headers)
 
+
+# A refusal is logged with its traceback by default, which takes longer than answering.
+logging.getLogger("bentoml").setLevel(logging.CRITICAL)
 
 serde.ALL_SERDE[OipSerde.media_type] = OipSerde
 

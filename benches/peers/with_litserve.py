@@ -1,5 +1,6 @@
 """LitServe: its batched loop in one worker process, over ZeroMQ (`fast_queue`), with its own request timeout."""
 
+import logging
 from typing import Annotated
 
 import litserve
@@ -16,6 +17,8 @@ async def read(request: Request):
 
 class Gemm(litserve.LitAPI):
     def setup(self, device):
+        # A request that timed out is logged by default, which takes longer than saying so.
+        logging.getLogger("litserve").setLevel(logging.CRITICAL)
         self.run = oip.run()
 
     def decode_request(self, request: Annotated[tuple, Depends(read)]):

@@ -1,11 +1,13 @@
 """MLServer: a custom runtime behind adaptive batching, asked over gRPC since its HTTP has no binary tensors."""
 
 import asyncio
+import importlib
 
 import numpy as np
 from mlserver import MLModel, MLServer, ModelSettings, Settings
 from mlserver.codecs import NumpyCodec
 from mlserver.types import InferenceResponse, MetadataTensor
+from mlserver.utils import install_uvloop_event_loop
 
 import oip
 
@@ -29,11 +31,13 @@ async def serve():
         http_port=oip.PORT + 1,
         grpc_port=oip.PORT,
         metrics_endpoint=None,
-        parallel_workers=0,
+        parallel_workers=oip.WORKERS,
     )
+    # By its name, since a worker is a process of its own, in which this file is not the main one.
+    implementation = importlib.import_module("with_mlserver").Gemm
     model = ModelSettings(
         name=oip.NAME,
-        implementation=Gemm,
+        implementation=implementation,
         inputs=[MetadataTensor(**one) for one in oip.METADATA["inputs"]],
         outputs=[MetadataTensor(**one) for one in oip.METADATA["outputs"]],
         max_batch_size=oip.BATCH_MAX,
@@ -44,4 +48,7 @@ async def serve():
 
 
 if __name__ == "__main__":
+    if oip.WORKERS == 0:
+        # With workers it cannot be: their start fails under this Python's forks of a uvloop.
+        install_uvloop_event_loop()
     asyncio.run(serve())
