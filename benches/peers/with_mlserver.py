@@ -48,7 +48,5 @@ async def serve():
 
 
 if __name__ == "__main__":
-    if oip.WORKERS == 0:
-        # With workers it cannot be: their start fails under this Python's forks of a uvloop.
-        install_uvloop_event_loop()
+    install_uvloop_event_loop()
     asyncio.run(serve())
