@@ -12,7 +12,7 @@ SECONDS_TO_FUZZ ?= 60
 export CARGO_BUILD_JOBS := $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint test-gpu bench-server bench-overload bench-mixed bench-policies bench-policies-full bench-instructions sim fuzz onnxruntime examples
+.PHONY: help serve test lint test-gpu bench-server bench-overload bench-mixed bench-peers bench-policies bench-policies-full bench-instructions sim fuzz onnxruntime examples
 
 help: ## Says what can be made (the default).
 	@echo "make WORD, where WORD is one of:"
@@ -42,6 +42,10 @@ bench-overload: onnxruntime examples ## Measures goodput when more is asked than
 bench-mixed: onnxruntime examples ## Measures how a fast model keeps its objective beside a slow one, and beside one that loads.
 	$(CARGO) build --release -p server -p benches
 	target/release/mixed $(ARGS)
+
+bench-peers: onnxruntime examples ## Offers the same overload to Punctual and to five other servers from PyPI and draws docs/plots/peers.svg. ARGS=PEER measures one again.
+	$(CARGO) build --release -p server -p loadgen
+	$(PYTHON) benches/peers/run.py $(ARGS)
 
 bench-policies: ## Compares all policies on a sample of the grid in virtual time: minutes, no server, no models. ARGS="--cells N .."
 	$(CARGO) build --release -p benches --bin policies
