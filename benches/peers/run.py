@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import draw
-from peers import MODEL, PEERS, ROOT, START_SECONDS_MAX, TARGET, Settings, cpu_seconds, install, python, serving, version
+from peers import MODEL, PEERS, PORT, ROOT, START_SECONDS_MAX, TARGET, Settings, cpu_seconds, install, python, serving, version
 
 LOADS = "0.1,0.2,0.35,0.5,0.8,1,1.2,1.5,2,3"
 DEADLINE_LONE = 6
@@ -98,10 +98,18 @@ def measure(peer, arguments):
     with serving(peer, peer.best, arguments.binaries, fixed["deadline_ms"]) as (url, child):
         client = Client(url, arguments)
         client.wait_ready(child)
+        check(peer)
         print(f"{peer.title} is ready", flush=True)
         client.play("--concurrency", BATCH, "--duration", "3s")
         points = [{**common, **point(client, load, fixed)} for load in arguments.loads]
     (TARGET / f"{peer.name}.json").write_text(json.dumps(points, indent=1))
+
+
+def check(peer):
+    """Ends unless the server answers what ONNX Runtime answers; one asked over gRPC has HTTP, with JSON, on the next port."""
+    port, form = (PORT, "binary") if peer.scheme == "http" else (PORT + 1, "json")
+    arguments = [python("raw"), Path(__file__).with_name("check.py"), f"http://127.0.0.1:{port}", MODEL, form]
+    subprocess.run(arguments, check=True)
 
 
 def tune(peer, arguments):

@@ -6,6 +6,8 @@ import signal
 
 # Serve's own word for settings of throughput; it is read when serve is imported, and by the processes that ray starts.
 os.environ["RAY_SERVE_THROUGHPUT_OPTIMIZED"] = "1"
+# Its workers are of niceness 15 by default, behind everyone else on the machine.
+os.environ["RAY_worker_niceness"] = "0"
 
 import numpy as np
 import ray
