@@ -24,7 +24,7 @@ pub fn random_scenario(seed: u64) -> Scenario {
     let lead = rng.random_bool(0.3).then(|| Duration::from_micros(rng.random_range(0..2000)));
     let batching =
         rng.random_bool(0.5).then(|| any(&batcher::ALL.map(|entry| entry.name), &mut rng));
-    let router = RouterChoice { admission, batching, lead, dispatch };
+    let router = RouterChoice { admission, batching, selection: None, lead, dispatch };
     let mut scenario = Scenario {
         seed,
         duration,

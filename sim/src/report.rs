@@ -14,6 +14,8 @@ pub struct ModelReport {
     pub name: String,
     /// Which `[[model]]` of the scenario it is of.
     pub entry: usize,
+    /// How often its answers are right, where it answers a task.
+    pub accuracy: Option<f64>,
     /// Requests that asked.
     pub offered: u64,
     /// Answered within their deadline, or without one.
@@ -103,6 +105,17 @@ impl Report {
         if stayed == 0 { 1.0 } else { total.in_time as f64 / stayed as f64 }
     }
 
+    /// How often an answer in time is right, on average over those of tasks; `None` without any.
+    #[must_use]
+    pub fn accuracy(&self) -> Option<f64> {
+        let of_tasks =
+            self.models.iter().filter_map(|model| Some((model.accuracy?, model.in_time)));
+        let (right, all) = of_tasks.fold((0.0, 0), |(right, all), (accuracy, in_time)| {
+            (right + accuracy * in_time as f64, all + in_time)
+        });
+        (all > 0).then(|| right / all as f64)
+    }
+
     /// All models together.
     #[must_use]
     pub fn total(&self) -> ModelReport {
@@ -165,6 +178,9 @@ impl fmt::Display for Report {
         writeln!(f, "{admitted} admitted, of them {late} late and {given_up} given up")?;
         if self.loads > 0 {
             writeln!(f, "{} weights loaded", self.loads)?;
+        }
+        if let Some(accuracy) = self.accuracy() {
+            writeln!(f, "{accuracy:.5} accuracy of answers in time, on average")?;
         }
         write!(
             f,

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 pub(crate) use demand::{Demand, Source};
 pub use executor::{CopyIn, Drift, DriftShape, ExecutorSpec, Neighbours, Stall};
-pub use model::{ModelSpec, Popularity, ProfileSpec, Scale, Split, Stages, TraceSpec};
+pub use model::{Answers, ModelSpec, Popularity, ProfileSpec, Scale, Split, Stages, TraceSpec};
 pub use placement::PlacementSpec;
 
 /// A simulated world, whole. `sim/scenarios/` holds documented ones.
@@ -58,6 +58,8 @@ pub struct RouterChoice {
     pub dispatch: Option<String>,
     /// The batching policy of models that name none; the default one if absent.
     pub batching: Option<String>,
+    /// The selection policy of tasks; the default one if absent.
+    pub selection: Option<String>,
     /// How long before its batch ends an executor is given the next one.
     #[serde(deserialize_with = "deserialize_duration_option")]
     pub lead: Option<Duration>,

@@ -5,6 +5,7 @@ mod crowd;
 mod places;
 mod runs;
 pub mod speed;
+mod tasks;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -21,6 +22,7 @@ use router::{Action, Event, Line, Rejection, Router, ShapeId, VariantSpec};
 use crowd::{Client, Crowd};
 use places::Places;
 use router::place::Placement;
+use tasks::Tasks;
 
 use crate::check::{BatchRules, Checker};
 use crate::executor::SimExecutor;
@@ -42,7 +44,7 @@ enum Happening {
     Arrival { model: usize },
     Due { share: usize },
     Again { of: usize },
-    Leaving { id: RequestId, model: usize, shape: u32 },
+    Leaving { id: RequestId, shape: u32 },
     End { executor: ExecutorId, life: u32, batch: BatchId, fails: bool },
     Breakdown { executor: ExecutorId },
     Repair { executor: ExecutorId },
@@ -88,6 +90,7 @@ pub struct World {
     places: Option<Places>,
     /// Who asks besides the models' own arrivals.
     crowd: Option<Box<Crowd>>,
+    tasks: Tasks,
     asked: Window<Asked>,
     held: Window<Held>,
     /// Memory of ended batches, used again.
@@ -143,6 +146,7 @@ impl World {
             models: Vec::new(),
             places: None,
             crowd: None,
+            tasks: Tasks::default(),
             asked: Window::default(),
             held: Window::default(),
             spare: Vec::new(),
@@ -170,10 +174,18 @@ impl World {
             let (spec, profile, policy) = &entries[entry];
             let batch_max = spec.batch_max.unwrap_or(profile.batch_max());
             let rules = BatchRules { batch_max, in_time: policy.promises.in_time };
-            world.report.models.push(ModelReport { name, entry, ..ModelReport::default() });
+            let accuracy = spec.answers.as_ref().map(|answers| answers.accuracy.into());
+            world.report.models.push(ModelReport {
+                name,
+                entry,
+                accuracy,
+                ..ModelReport::default()
+            });
             let (spec, profile, policy) = (spec.clone(), profile.clone(), policy.name);
             world.models.push(Model { spec, policy, profile, arrivals, rules });
         }
+        let answers = world.models.iter().map(|model| model.spec.answers.as_ref());
+        world.tasks = Tasks::new(scenario, answers)?;
         world.places = Places::new(scenario, &world.models, &rates, given)?;
         Ok(world)
     }
@@ -272,7 +284,7 @@ impl World {
             self.plan_arrival(index);
         }
         self.begin_crowd();
-        Ok(())
+        self.begin_tasks()
     }
 
     fn variant_spec(&self, index: usize, mut executors: Vec<ExecutorId>) -> VariantSpec {
@@ -326,7 +338,7 @@ impl World {
             Happening::Arrival { model } => self.arrive(model),
             Happening::Due { share } => self.due(share),
             Happening::Again { of } => self.again(of),
-            Happening::Leaving { id, model, shape } => self.leave(id, model, shape),
+            Happening::Leaving { id, shape } => self.leave(id, shape),
             Happening::End { executor, life, batch, fails } => {
                 self.end(executor, life, batch, fails)
             }
@@ -362,11 +374,12 @@ impl World {
         }
     }
 
-    fn leave(&mut self, id: RequestId, model: usize, shape: u32) -> Result<(), Violation> {
+    fn leave(&mut self, id: RequestId, shape: u32) -> Result<(), Violation> {
         if !self.asked.get(id.0).is_some_and(|asked| asked.waits) {
             return Ok(());
         }
         let asked = self.asked.remove(id.0).expect("it was just seen");
+        let model = asked.model;
         self.report.models[model].cancelled += u64::from(asked.arrived >= self.counted_from);
         self.check(|checker| checker.ended(id))?;
         self.feed(Event::RequestCancelled { id, variant: variant(model), shape: ShapeId(shape) })
@@ -390,7 +403,8 @@ impl World {
                 Action::Reply { id, rejection } => self.refuse(id, &rejection)?,
                 Action::Load { executor, variant } => self.load(executor, variant)?,
                 Action::Evict { executor, variant } => self.evict(executor, variant)?,
-                Action::Choose { .. } | Action::Unload { .. } => {}
+                Action::Choose { id, variant, .. } => self.chosen(id, variant),
+                Action::Unload { .. } => {}
             }
         }
         Ok(())

@@ -185,11 +185,12 @@ impl Router {
         if served().any(|choice| goals.allow(choice.accuracy, choice.cost)) {
             return Rejection::NoExecutor;
         }
-        // Those that are cheap enough come first, the most accurate of them; if none is, the cheapest.
+        // Those that are cheap enough come first, the most accurate of them; if none is, the cheapest
+        // of those that are accurate enough, or of all.
         let cheap = served().find(cost);
-        let accurate = || served().filter(accuracy).min_by_key(|choice| choice.cost);
-        let cheapest = || accurate().or_else(|| served().min_by_key(|choice| choice.cost));
-        match cheap.or_else(cheapest) {
+        let by_cost = |choice: &Choice| choice.cost;
+        let cheapest = || served().filter(accuracy).min_by_key(by_cost);
+        match cheap.or_else(cheapest).or_else(|| served().min_by_key(by_cost)) {
             Some(nearest) => Rejection::GoalsImpossible { nearest: nearest.variant },
             None => Rejection::NotServed,
         }

@@ -13,8 +13,11 @@ pub(super) const ENTRY: SelectEntry = SelectEntry {
     build: || Box::new(MostAccurateInTime),
 };
 
-/// Of each wait one part in so many is kept back: what comes later may be more urgent, and join in front.
-const KEPT_BACK: u32 = 4;
+/// Of each wait one part in so many is kept back: who comes later may be more urgent and join in front, and a batch of a
+/// slower variant starts before one of a faster that has the same deadline. Simulated for `sim/tests/tasks.rs` at 1.3 to 1.8 times what
+/// the best variant carries: with a quarter kept back up to 1.2 % of the requests are lost, with a half 0.3 %; with all of it none,
+/// and the answers are right in 0.6 % less.
+const KEPT_BACK: u32 = 2;
 
 struct MostAccurateInTime;
 

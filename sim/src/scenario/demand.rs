@@ -66,6 +66,9 @@ impl Scenario {
         seed: impl Fn(usize) -> u64,
     ) -> Result<Vec<Source>, ScenarioError> {
         let arrivals: Arrivals = spec.arrivals.parse().map_err(|error| spec.wrong(error))?;
+        if spec.rate.is_none() && spec.answers.is_some() {
+            return Ok(vec![Source::Listed(Vec::new().into_iter())]);
+        }
         let rate = spec.rate.ok_or_else(|| spec.wrong("a model without a trace needs a rate"))?;
         let shares = spec.popularity.shares(spec.count);
         let offsets = shares.iter().enumerate().map(|(index, share)| {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loadgen::{Arrivals, Trace, Within};
-use models::{LatencyProfile, deserialize_duration, deserialize_duration_option, parse_duration};
+use models::{
+    Accuracy, Cost, LatencyProfile, deserialize_duration, deserialize_duration_option,
+    parse_duration,
+};
 use serde::Deserialize;
 
 use super::ScenarioError;
@@ -73,6 +76,9 @@ pub struct ModelSpec {
     /// Share of clients that leave at a random moment before their deadline.
     #[serde(default)]
     pub cancel_share: f64,
+    /// The task whose requests it can answer: its clients, if it has any, ask for the task.
+    #[serde(default)]
+    pub answers: Option<Answers>,
     /// Megabytes (10^6 bytes) of its weights.
     #[serde(default)]
     pub weights_mb: f64,
@@ -85,6 +91,19 @@ pub struct ModelSpec {
     /// From when the executor is free again to the answer: the rest of a pipeline.
     #[serde(default, deserialize_with = "deserialize_duration")]
     pub tail: Duration,
+}
+
+/// What a model is as a variant of a task.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answers {
+    /// The task's name; models that name the same one are its variants.
+    pub task: String,
+    /// How often it is right.
+    pub accuracy: Accuracy,
+    /// What an answer costs next to the others'.
+    #[serde(default)]
+    pub cost: Cost,
 }
 
 /// What each stage of a pipeline takes, as texts such as `"99ms"`.
@@ -321,6 +340,7 @@ impl ModelSpec {
             executors: None,
             shapes: 1,
             cancel_share: 0.0,
+            answers: None,
             weights_mb: 0.0,
             input_mb: 0.0,
             pipelines: Vec::new(),
@@ -410,7 +430,9 @@ impl ModelSpec {
         }
         let Some(trace) = &self.trace else {
             let missing = "a model needs a rate, or a trace that has one";
-            return if self.rate.is_some() { Ok(()) } else { Err(self.wrong(missing)) };
+            // Clients of one variant ask for all of a task.
+            let idle = self.answers.is_some() && self.count == 1;
+            return if self.rate.is_some() || idle { Ok(()) } else { Err(self.wrong(missing)) };
         };
         if !(trace.speed.is_finite() && trace.speed > 0.0) {
             return Err(self.wrong("trace.speed must be a positive number"));

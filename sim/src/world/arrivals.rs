@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use batcher::{Deadline, Request, RequestId};
 use rand::RngExt;
-use router::{Event, Shape, ShapeId};
+use router::{Shape, ShapeId};
 
 use super::{Asked, Client, ELEMENTS, Happening, World, variant};
 use crate::Violation;
@@ -51,7 +51,7 @@ impl World {
             checker.arrived(id, shape);
         }
         if let Some(patience) = patience {
-            self.push(self.now + patience, Happening::Leaving { id, model: index, shape });
+            self.push(self.now + patience, Happening::Leaving { id, shape });
         }
         if let Some(places) = &mut self.places {
             places.ask(index);
@@ -60,7 +60,7 @@ impl World {
         let elements = ELEMENTS * u64::from(shape);
         let shape = Shape { id: ShapeId(shape), elements };
         let before = self.router.waiting(variant(index));
-        self.feed(Event::RequestArrived { request, variant: variant(index), shape })?;
+        self.feed(self.arrival(index, request, shape))?;
         let waiting = self.router.waiting(variant(index));
         let queue_max = self.models[index].spec.queue_max;
         self.check(|checker| checker.queue((before, waiting), queue_max))

@@ -1,0 +1,74 @@
+//! Tasks in worlds: requests step down variants under load, and the invariants hold under every policy.
+#![cfg(test)]
+
+use router::SELECTIONS;
+use sim::{Report, Scenario, World};
+
+/// Variants of 20, 8 and 2 ms on two executors, that are right in 0.99, 0.95 and 0.85 of cases.
+fn scenario(rate: f64, selection: &str) -> Scenario {
+    let text = format!(
+        r#"
+        seed = 3
+        duration = "20s"
+        [router]
+        selection = "{selection}"
+        [[executor]]
+        count = 2
+        noise = 0.05
+        [[model]]
+        name = "best"
+        profile = {{ fixed = "15ms", per_item = "5ms", batch_max = 4 }}
+        answers = {{ task = "t", accuracy = 0.99, cost = 10 }}
+        slo = "100ms"
+        rate = {rate:?}
+        cancel_share = 0.05
+        [[model]]
+        name = "middle"
+        profile = {{ fixed = "6ms", per_item = "2ms", batch_max = 4 }}
+        answers = {{ task = "t", accuracy = 0.95, cost = 4 }}
+        [[model]]
+        name = "fast"
+        profile = {{ fixed = "1500us", per_item = "500us", batch_max = 4 }}
+        answers = {{ task = "t", accuracy = 0.85, cost = 1 }}
+        "#
+    );
+    Scenario::from_text("test.toml", &text).unwrap()
+}
+
+fn run(rate: f64, selection: &str) -> Report {
+    World::new(&scenario(rate, selection)).unwrap().run().unwrap().0
+}
+
+#[test]
+fn a_task_steps_down_in_an_overload_of_its_best_variant_and_refuses_next_to_nothing() {
+    // Two executors carry 228 requests/s of the best variant, 2280 of the fastest.
+    let calm = run(60.0, "most_accurate_in_time");
+    assert!(calm.accuracy().unwrap() > 0.989, "{calm}");
+    let mut before = calm.accuracy().unwrap();
+    for rate in [200.0, 400.0, 800.0, 1600.0] {
+        let report = run(rate, "most_accurate_in_time");
+        let accuracy = report.accuracy().unwrap();
+        assert!(report.attainment() > 0.99, "{rate}: {report}");
+        assert!(accuracy <= before, "{rate}: {report}");
+        before = accuracy;
+    }
+    let fixed = run(800.0, "fixed");
+    assert!(fixed.attainment() < 0.5, "{fixed}");
+}
+
+#[test]
+fn requests_of_a_task_are_accounted_for_once_under_every_policy() {
+    for entry in &SELECTIONS {
+        let report = run(700.0, entry.name);
+        let total = report.total();
+        let ended = total.in_time + total.late + total.refused_total() + total.cancelled;
+        assert_eq!(total.offered, ended + total.failed, "{}: {report}", entry.name);
+        assert!(total.in_time > 0, "{}: {report}", entry.name);
+    }
+}
+
+#[test]
+fn an_unknown_selection_policy_is_refused_with_those_known() {
+    let error = World::new(&scenario(1.0, "best")).err().unwrap().to_string();
+    assert!(error.starts_with("unknown selection policy \"best\"; known are: most_"), "{error}");
+}
