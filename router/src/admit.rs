@@ -39,6 +39,8 @@ pub(crate) struct Ask<'a> {
 pub(crate) trait Outlook {
     /// When the first of them could start a batch, as planned; never if there is none.
     fn earliest_start(&self) -> Instant;
+    /// By how much sooner than planned that is expected, at the median.
+    fn sooner(&self) -> Duration;
     /// More is asked than can be done.
     fn overloaded(&self) -> bool;
     /// Executor time that all that waits for any of the executors takes in full batches, as planned.

@@ -347,6 +347,14 @@ impl Cluster {
         self.executors[executor.index()].planned_free.max(now)
     }
 
+    /// By how much sooner than planned the executor that is planned to be free first is expected to be, at the median.
+    pub(crate) fn sooner(&self, variant: VariantId, now: Instant) -> Duration {
+        let planned = |executor: &ExecutorId| self.planned_start(*executor, now);
+        let Some(first) = self.with(variant).min_by_key(planned) else { return Duration::ZERO };
+        let expected = self.executors[first.index()].expected_free.max(now);
+        self.planned_start(first, now).since(expected)
+    }
+
     /// When a batch of that variant could start anywhere, as planned; never if no executor has it.
     pub(crate) fn earliest_start(&self, variant: VariantId, now: Instant) -> Instant {
         if self.placed(variant).is_some_and(|placed| !placed.is_disjoint(&self.idle)) {

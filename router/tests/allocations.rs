@@ -120,7 +120,7 @@ fn profile() -> LatencyProfile {
 fn after_a_warm_up_no_policy_allocates_for_a_decision() {
     for entry in &batcher::ALL {
         let mut drive = Drive::new(entry.name);
-        for _ in 0..20_000 {
+        for _ in 0..60_000 {
             drive.arrive();
         }
         let before = ALLOCATIONS.with(Cell::get);

@@ -27,6 +27,9 @@ use crate::{Instant, Request, RequestId, nanos};
 /// Executors to keep in hand, in units of `M^(3/4) sqrt(I) / N` of a batch's time, `I` being the arrivals' dispersion: between `sqrt(M)`, where the arrivals do
 /// not disturb the queues' rhythm, and `M`, where all collide.
 const IN_HAND: f64 = 0.75;
+/// Of the wait of the only queue so much stays, of one of `M` an `M`-th of it, whatever is kept in hand: a burst of one queue
+/// fills that queue's own batches.
+const OWN_BURST: f64 = 0.3;
 /// How much of the free share of the executors counts as in hand.
 const FREE_COUNTS: f64 = 0.5;
 /// Queues outnumber the executors beyond `M (1 + FEW / N) > CROWD N`: with few executors sooner.
@@ -136,7 +139,8 @@ fn opens(view: &View<'_>, head: &Request, run: &Prefix) -> Instant {
         let crossings = queues.sqrt() * queues.sqrt().sqrt() * arrivals.dispersion().sqrt();
         let wanted = IN_HAND * crossings / executors;
         let in_hand = (wanted - FREE_COUNTS * (1.0 - busy)).max(0.0);
-        let opens = deferred - grown.mul_f64(in_hand);
+        let alone = deferred.since(head.arrived).mul_f64(1.0 - OWN_BURST / queues);
+        let opens = deferred - grown.mul_f64(in_hand).min(alone);
         let company = arrivals.per_nano() * nanos(opens.since(view.now));
         if company >= COMPANY_MIN * ((queues - 1.0) / executors).min(1.0) {
             return opens;
@@ -212,6 +216,24 @@ mod tests {
         let case = |busy| fresh(20).offered(500, 1).executors(8).pressed(1.0, busy);
         assert_eq!(case(8.0).answer(&ENTRY), batch(1, 1013.44, 1015.0));
         assert_eq!(case(0.0).answer(&ENTRY), batch(1, 1014.0, 1015.0));
+    }
+
+    #[test]
+    fn a_burst_of_the_only_queue_waits_for_its_own_company_whatever_is_kept_in_hand() {
+        let mut case = fresh(20).offered(500, 1).executors(8).pressed(1.0, 8.0);
+        let mut now = case.start;
+        let burst: Vec<_> = std::iter::repeat_n(10, 99).chain([200_000]).collect();
+        for gap in burst.repeat(20).into_iter().chain([10]) {
+            now = now + Duration::from_micros(gap);
+            case.queue.note_offer(1, now);
+        }
+        case.queue.remove(RequestId(0)).unwrap();
+        let deadline = crate::Deadline(now + Duration::from_millis(9));
+        case.queue.push(Request { id: RequestId(1), rows: 1, priority: 1, arrived: now, deadline });
+        case.start = now;
+        // Of 9 - l(2) = 3 ms at least 0.3 are waited.
+        let waits = case.answer(&ENTRY).earliest - now.since(Instant::ZERO).as_secs_f64() * 1e3;
+        assert!((0.9..3.0).contains(&waits), "{waits} ms");
     }
 
     #[test]

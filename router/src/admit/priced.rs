@@ -105,6 +105,10 @@ mod tests {
             Instant::ZERO + self.0
         }
 
+        fn sooner(&self) -> Duration {
+            Duration::ZERO
+        }
+
         fn overloaded(&self) -> bool {
             false
         }

@@ -132,6 +132,10 @@ impl Outlook for FromLane<'_> {
         self.cluster.earliest_start(self.lanes[self.lane].variant, self.now)
     }
 
+    fn sooner(&self) -> Duration {
+        self.cluster.sooner(self.lanes[self.lane].variant, self.now)
+    }
+
     fn overloaded(&self) -> bool {
         self.overloaded
     }

@@ -31,6 +31,9 @@ enum Wish {
     Nothing,
 }
 
+/// Room that the list of a batch's requests has from the start, so that it need not grow one day.
+const BATCH_USUAL: usize = 64;
+
 impl Router {
     /// Takes note of the executors that are about to end their batch.
     pub(super) fn open_leads(&mut self, now: Instant) {
@@ -316,6 +319,7 @@ impl Router {
         let id = BatchId(self.batch_next);
         self.batch_next += 1;
         let mut requests = self.spare.requests.pop().unwrap_or_default();
+        requests.reserve(BATCH_USUAL);
         let state = &mut self.lanes[lane];
         state.batcher.take(&candidate, &mut requests);
         state.running += 1;
