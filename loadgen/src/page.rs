@@ -10,7 +10,7 @@ use crate::chart::{escape, number};
 use crate::result::{Finding, Kind, Point, ResultFile, Series};
 use crate::{CLIENT_BUSY_MAX, LAG_P99_MAX, Report};
 
-pub use files::{write, write_all};
+pub use files::{make_folder, write, write_all};
 
 const STYLE: &str = include_str!("page/style.css");
 

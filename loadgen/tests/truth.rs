@@ -164,7 +164,8 @@ fn percentiles_goodput_and_refusals_over_sockets_are_those_of_the_queue() {
 
             let (mut latencies, mut in_time) = (Vec::new(), 0u32);
             for record in &played.records {
-                let due = Instant::from_std(played.start) + Duration::from_nanos(record.intended_ns);
+                let due =
+                    Instant::from_std(played.start) + Duration::from_nanos(record.intended_ns);
                 let latency = Duration::from_nanos(record.latency_ns);
                 match ends[record.share].unwrap() {
                     End::Answered(at) => {

@@ -154,7 +154,10 @@ fn measure(cli: &Cli) -> Result<bool, Error> {
             bars.push(verdict(&what, median(&way.lags_p99_us), Bar::AtMost(100.0)));
         }
     }
-    println!("medians of {} rounds of {:?}, {} in flight:\n{table}", cli.rounds, cli.each, cli.in_flight);
+    println!(
+        "medians of {} rounds of {:?}, {} in flight:\n{table}",
+        cli.rounds, cli.each, cli.in_flight
+    );
     for (line, _) in &bars {
         println!("{line}");
     }

@@ -75,7 +75,8 @@ pub(super) fn all(shown: &Shown<'_>) -> Vec<Plot> {
             "Everything that was not answered, by reason.".to_owned(),
         ),
     ];
-    let plot = |(name, svg, caption): (_, Option<String>, _)| Some(Plot { name, svg: svg?, caption });
+    let plot =
+        |(name, svg, caption): (_, Option<String>, _)| Some(Plot { name, svg: svg?, caption });
     plots.into_iter().filter_map(plot).collect()
 }
 
