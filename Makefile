@@ -12,7 +12,7 @@ SECONDS_TO_FUZZ ?= 60
 export CARGO_BUILD_JOBS := $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint test-gpu bench-server bench-overload bench-mixed bench-peers bench-variants bench-policies bench-policies-full bench-instructions sim fuzz onnxruntime examples
+.PHONY: help serve test lint test-gpu bench-server bench-overload bench-mixed bench-peers bench-traces bench-client bench-variants bench-policies bench-policies-full bench-instructions sim fuzz onnxruntime examples
 
 help: ## Says what can be made (the default).
 	@echo "make WORD, where WORD is one of:"
@@ -42,6 +42,18 @@ bench-overload: onnxruntime examples ## Measures goodput when more is asked than
 bench-mixed: onnxruntime examples ## Measures how a fast model keeps its objective beside a slow one, and beside one that loads.
 	$(CARGO) build --release -p server -p benches
 	target/release/mixed $(ARGS)
+
+bench-peers: onnxruntime examples ## Offers the same overload to Punctual and to five other servers from PyPI and draws docs/plots/peers.svg. ARGS=PEER measures one again.
+	$(CARGO) build --release -p server -p loadgen
+	$(PYTHON) benches/peers/run.py $(ARGS)
+
+bench-client: ## Measures what the load generator itself can do on one core: requests per second, their cost, and how late it sends.
+	$(CARGO) build --release -p benches --bin client
+	target/release/client $(ARGS)
+
+bench-traces: onnxruntime examples ## Replays an hour of Azure Functions and Twitter's arrivals, measured and simulated, with pages in target/traces; skipped where the recordings are absent. ARGS=--plots=docs/plots redraws those of the documents.
+	$(CARGO) build --release -p server -p loadgen -p sim
+	$(PYTHON) benches/traces/run.py $(ARGS)
 
 bench-variants: onnxruntime examples ## Measures a task beside each of its variants alone, to three times what the best one carries.
 	$(CARGO) build --release -p server -p benches

@@ -16,8 +16,11 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 190, 48, 56
 
 
 def draw(results, folder):
-    points = [point for name in COLOURS if (results / f"{name}.json").exists() for point in load(results, name)]
+    """Servers that were not measured here keep the points, and the date, that they have in the CSV."""
     folder.mkdir(parents=True, exist_ok=True)
+    before = by_peer(kept(folder / "peers.csv"))
+    measured = {name: load(results, name) for name in COLOURS if (results / f"{name}.json").exists()}
+    points = [point for name in COLOURS for point in measured.get(name, before.get(name, []))]
     with open(folder / "peers.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(points[0]), lineterminator="\n")
         writer.writeheader()
@@ -28,6 +31,16 @@ def draw(results, folder):
 
 def load(results, name):
     return json.loads((results / f"{name}.json").read_text())
+
+
+def kept(file):
+    if not file.exists():
+        return []
+    with open(file, newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    numbers = ["capacity", "deadline_ms", "load", "goodput"]
+    numbered = [{**row, **{key: float(row[key]) for key in numbers}} for row in rows]
+    return [{**row, "client_on_time": row["client_on_time"] == "True"} for row in numbered]
 
 
 def by_peer(points):

@@ -8,6 +8,7 @@ mod bar;
 pub mod callgrind;
 pub mod contest;
 mod cores;
+mod echo;
 mod error;
 pub mod grid;
 pub mod hot;
@@ -19,6 +20,7 @@ mod traffic;
 
 pub use bar::{Bar, median, verdict};
 pub use cores::pin;
+pub use echo::{serve_echo, start_echo};
 pub use error::Error;
 pub use loadgen::chart::{Curve, plot};
 pub use process::{Launch, Served};

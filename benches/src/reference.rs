@@ -91,12 +91,12 @@ pub fn serve_grpc(ports_file: &Path, messages: bool) -> Result<(), Error> {
     })
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Error> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().build().map_err(Error::system("cannot start a runtime"))
 }
 
-async fn listen(ports_file: &Path) -> Result<TcpListener, Error> {
+pub(crate) async fn listen(ports_file: &Path) -> Result<TcpListener, Error> {
     let failed = || Error::system("cannot listen");
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed())?;
     let port = listener.local_addr().map_err(failed())?.port();

@@ -85,7 +85,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
     // The interval between looks at the sockets and the pacer's timer bounds the client's own lag under load.
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .event_interval(16)
+        .event_interval(4)
         .build()
         .map_err(|error| Error::Start(error.to_string()))
 }

@@ -10,7 +10,7 @@ use crate::chart::{escape, number};
 use crate::result::{Finding, Kind, Point, ResultFile, Series};
 use crate::{CLIENT_BUSY_MAX, LAG_P99_MAX, Report};
 
-pub use files::{write, write_all};
+pub use files::{make_folder, write, write_all};
 
 const STYLE: &str = include_str!("page/style.css");
 
@@ -71,10 +71,11 @@ impl<'a> Shown<'a> {
         self.doubts(&mut page);
         self.tiles(&mut page);
         page.put(format_args!("<div class=\"plots\">\n"));
-        for (plot, caption) in plots::all(self) {
+        for plot in plots::all(self) {
             page.put(format_args!(
-                "<figure>{plot}<figcaption>{}</figcaption></figure>\n",
-                escape(&caption)
+                "<figure>{}<figcaption>{}</figcaption></figure>\n",
+                plot.svg,
+                escape(&plot.caption)
             ));
         }
         page.put(format_args!("</div>\n"));
@@ -94,6 +95,12 @@ impl<'a> Shown<'a> {
     #[must_use]
     pub fn latency_svg(&self) -> Option<String> {
         plots::latency(self)
+    }
+
+    /// Every plot of the page as an SVG file, with a name for it.
+    #[must_use]
+    pub fn plots(&self) -> Vec<(&'static str, String)> {
+        plots::all(self).into_iter().map(|plot| (plot.name, plot.svg)).collect()
     }
 
     fn points(&self) -> impl Iterator<Item = (&Series, &Point)> {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use loadgen::client::{Load, Plan, Stop, Target, Tls};
+use loadgen::client::{Load, Plan, Source, Stop, Target, Tls};
 use loadgen::{Error, Mix, Outcome, Record, Tally, Workload};
 use models::Slo;
 use server::{Reply, grpc, serve, serve_bodies, serve_text, serve_tls, serve_until, status};
@@ -188,6 +188,16 @@ fn a_run_that_cannot_start_says_why() {
     let error = plan("grpc", serve_text(""), every_millisecond(1)).run().unwrap_err();
     assert!(matches!(error, Error::NotOip { .. }), "{error}");
 
+    let mut elsewhere = plan("http", serve(http_script), every_millisecond(1));
+    elsewhere.sources =
+        vec![Source { shapes: [("y".into(), vec![1, 4])].into(), ..Source::default() }];
+    let error = elsewhere.run().unwrap_err();
+    assert_eq!(error.to_string(), "input 'y' of 'm' has a shape, but the model has only x");
+
+    let error = plan("https", serve_text("HTTP/1.1 400 Bad Request\r\n\r\n"), every_millisecond(1));
+    let error = error.run().unwrap_err().to_string();
+    assert!(error.ends_with("it does not speak TLS"), "{error}");
+
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = plan("http", closed, every_millisecond(1)).run().unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
@@ -195,6 +205,12 @@ fn a_run_that_cannot_start_says_why() {
 
 #[test]
 fn the_counts_of_client_and_server_agree_under_three_times_its_load() {
+    for scheme in ["http", "grpc"] {
+        overload(scheme);
+    }
+}
+
+fn overload(scheme: &'static str) {
     // A queue of 8 that answers its oldest request at every third arrival, and what is left at the last one.
     const ALL: usize = 600;
     let waiting: Arc<Mutex<VecDeque<oneshot::Sender<()>>>> = Arc::default();
@@ -205,7 +221,7 @@ fn the_counts_of_client_and_server_agree_under_three_times_its_load() {
         Box::pin(async move {
             // Number 0 is the client's trial.
             if number == 0 {
-                return Ok(status(200, "tensors"));
+                return Ok(answered(scheme));
             }
             let answer = {
                 let mut queue = queue.lock().unwrap();
@@ -223,19 +239,28 @@ fn the_counts_of_client_and_server_agree_under_three_times_its_load() {
             };
             let Some(answer) = answer else {
                 counted[1].fetch_add(1, Ordering::SeqCst);
-                return Ok(status(503, r#"{"error":"full","reason":"queue_full"}"#));
+                return Ok(refused(scheme));
             };
             answer.await.unwrap();
             counted[0].fetch_add(1, Ordering::SeqCst);
-            Ok(status(200, "tensors"))
+            Ok(answered(scheme))
         })
     };
-    let plan = plan("http", serve(script), every_millisecond(ALL as u64));
+    let plan = plan(scheme, serve(script), every_millisecond(ALL as u64));
     let tally = tally(&plan.run().unwrap().records);
-    let [answered, refused] = [0, 1].map(|end| counts[end].load(Ordering::SeqCst));
-    assert_eq!((tally.in_time, tally.refused_total()), (answered, refused), "{tally:?}");
-    assert_eq!(tally.requests, ALL as u64, "{tally:?}");
-    assert!(refused > 300, "{tally:?}");
+    let [in_time, refused] = [0, 1].map(|end| counts[end].load(Ordering::SeqCst));
+    assert_eq!((tally.in_time, tally.refused_total()), (in_time, refused), "{scheme}: {tally:?}");
+    assert_eq!(tally.requests, ALL as u64, "{scheme}: {tally:?}");
+    assert!(refused > 300, "{scheme}: {tally:?}");
+}
+
+fn answered(scheme: &str) -> hyper::Response<server::Body> {
+    if scheme == "http" { status(200, "tensors") } else { grpc(0, "", "answer".into()) }
+}
+
+fn refused(scheme: &str) -> hyper::Response<server::Body> {
+    let refusal = r#"{"error":"full","reason":"queue_full"}"#;
+    if scheme == "http" { status(503, refusal) } else { grpc(14, "queue_full", "".into()) }
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn pages() -> Vec<(&'static str, Vec<ResultFile>, usize, u32)> {
         ("late", vec![late], 6, 700),
         ("servers", servers(), 4, 1360),
         ("comparison", vec![comparison()], 4, 700),
-        ("overlay", vec![run(), PLAIN.result(Kind::Run, "Run of model", &[3000.0])], 4, 1360),
+        ("overlay", vec![run(), PLAIN.result(Kind::Run, "Run of model", &[3000.0])], 5, 1360),
     ]
 }
 

@@ -97,6 +97,14 @@ fn an_interrupt_gives_the_report_so_far() {
 }
 
 #[test]
+fn a_result_that_cannot_be_written_is_told_before_the_run() {
+    let flags = "--model m --rate 200 --duration 1h --out /dev/null/results";
+    let (code, text, error) = run(answered, flags);
+    assert_eq!((code, text.as_str()), (Some(1), ""), "{error}");
+    assert!(error.starts_with("punctual-bench: /dev/null/results: "), "{error}");
+}
+
+#[test]
 fn a_workload_file_that_is_wrong_is_named_with_line_and_key() {
     let mut file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
     file.write_all(b"duration = '1s'\nrate = 'fast'\n").unwrap();

@@ -77,7 +77,7 @@ struct OneModel {
 pub(crate) struct PaceArgs {
     /// Open loop: requests per second, sent when due whatever became of those before. 500, or steps and ramps
     /// 100@10s,200..500@30s, or sine:MEAN,AMPLITUDE,PERIOD.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     rate: Option<Rate>,
     /// Gaps of the open loop: constant, poisson, gamma:CV, or bursts:TIMES,BURST,CALM such as bursts:10,200ms,2s.
     #[arg(long, default_value = "poisson", conflicts_with_all = ["workload", "concurrency", "trace"])]

@@ -9,7 +9,7 @@ use loadgen::{Error, ratio};
 
 use super::asked::{Asked, PaceArgs};
 use super::measure::{Measure, Seen};
-use super::out::{Out, finish, made};
+use super::out::{Out, finish};
 
 #[derive(Debug, Args)]
 pub(crate) struct Compare {
@@ -45,7 +45,7 @@ const NUMBERS: [Number; 4] = [
 
 impl Compare {
     pub(crate) fn run(&self) -> Result<ExitCode, Error> {
-        let made = made();
+        let made = self.out.made()?;
         let base = self.asked.workload(self.pace.pace()?)?;
         let open = |target: &Target, name: &Option<String>| {
             Measure::new(&self.asked, &Seen::named(name.clone()), target, &base)

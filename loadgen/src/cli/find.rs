@@ -11,7 +11,7 @@ use loadgen::{Arrivals, Border, Error, Workload, highest_good, parse_duration};
 
 use super::asked::{Asked, positive};
 use super::measure::{Measure, Seen};
-use super::out::{Out, finish, made};
+use super::out::{Out, finish};
 use super::run::percent;
 use super::sweep::open;
 
@@ -64,7 +64,7 @@ impl From<Error> for End {
 
 impl Find {
     pub(crate) fn run(&self) -> Result<ExitCode, Error> {
-        let made = made();
+        let made = self.out.made()?;
         let first = self.from.unwrap_or(if self.asked.has_file() { 0.1 } else { 100.0 });
         let mut measure =
             Measure::new(&self.asked, &self.seen, &self.url, &self.workload(first, 0)?)?;

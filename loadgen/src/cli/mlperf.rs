@@ -16,7 +16,7 @@ use loadgen::{Arrivals, Error, Pace, Workload};
 
 use super::asked::{Asked, positive};
 use super::measure::{Measure, Seen};
-use super::out::{Out, finish, made};
+use super::out::{Out, finish};
 use super::sweep::open;
 
 /// Of every scenario.
@@ -61,7 +61,7 @@ pub(crate) struct Mlperf {
 
 impl Mlperf {
     pub(crate) fn run(&self) -> Result<ExitCode, Error> {
-        let made = made();
+        let made = self.out.made()?;
         let workload = self.workload()?;
         let mut measure = Measure::new(&self.asked, &self.seen, &self.url, &workload)?;
         match self.scenario {

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use clap::Args;
 use loadgen::Error;
 use loadgen::client::wall;
-use loadgen::page::write_all;
+use loadgen::page::{make_folder, write_all};
 use loadgen::result::{Made, ResultFile};
 
 use super::{EXIT_INTERRUPTED, print, table};
@@ -20,17 +20,20 @@ pub(crate) struct Out {
     out: Option<PathBuf>,
 }
 
-/// How this result comes about.
-pub(super) fn made() -> Made {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    Made {
-        program: format!("punctual-bench {}", env!("CARGO_PKG_VERSION")),
-        command: format!("punctual-bench {}", words.join(" ")),
-        began: wall(),
-    }
-}
-
 impl Out {
+    /// How this result comes about; a place that it cannot be written to is told before hours of measuring.
+    pub(super) fn made(&self) -> Result<Made, Error> {
+        if let Some(path) = &self.out {
+            make_folder(path)?;
+        }
+        let words: Vec<String> = std::env::args().skip(1).collect();
+        Ok(Made {
+            program: format!("punctual-bench {}", env!("CARGO_PKG_VERSION")),
+            command: format!("punctual-bench {}", words.join(" ")),
+            began: wall(),
+        })
+    }
+
     /// Writes everything, if anything was asked for, and says where.
     pub(super) fn write(&self, result: &ResultFile, began: SystemTime) -> Result<(), Error> {
         let Some(path) = &self.out else { return Ok(()) };

@@ -11,7 +11,7 @@ use loadgen::result::{Latencies, ResultFile};
 use super::print;
 
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("to").required(true).multiple(true).args(["out", "goodput_svg", "latency_svg", "merged"]))]
+#[command(group = clap::ArgGroup::new("to").required(true).multiple(true).args(["out", "goodput_svg", "latency_svg", "plots", "merged"]))]
 pub(crate) struct Report {
     /// Results of punctual-bench or punctual-sim, as JSON; NAME=FILE calls the server so.
     #[arg(required = true, value_name = "[NAME=]FILE")]
@@ -25,6 +25,9 @@ pub(crate) struct Report {
     /// Writes the curve of the 99th percentile against offered load there.
     #[arg(long, value_name = "FILE.svg")]
     latency_svg: Option<PathBuf>,
+    /// Writes every plot of the page there, as an SVG file of its own.
+    #[arg(long, value_name = "FOLDER")]
+    plots: Option<PathBuf>,
     /// Prints the percentiles of all answers together.
     #[arg(long)]
     merged: bool,
@@ -47,6 +50,11 @@ impl Report {
                 reason: "a curve needs a result with several loads, such as a sweep".to_owned(),
             })?;
             write(file, svg.as_bytes())?;
+        }
+        if let Some(folder) = &self.plots {
+            for (name, svg) in shown.plots() {
+                write(&folder.join(format!("{name}.svg")), svg.as_bytes())?;
+            }
         }
         if self.merged {
             let mut all = Latencies::default();

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::asked::{Asked, PaceArgs, positive};
 use super::measure::{Measure, Seen};
-use super::out::{Out, made};
+use super::out::Out;
 use super::{EXIT_FAILED_REQUESTS, EXIT_INTERRUPTED, EXIT_NOT_STABLE, print, table};
 
 /// How long a run goes on at most until it is stable.
@@ -62,7 +62,7 @@ pub(super) struct Account {
 impl Run {
     /// Plays the run, shows it meanwhile and prints the report.
     pub(crate) fn run(&self) -> Result<ExitCode, Error> {
-        let made = made();
+        let made = self.out.made()?;
         let workload = self.workload()?;
         let mut measure = Measure::new(&self.asked, &self.seen, &self.url, &workload)?;
         let played = measure.run(&workload, self.until_stable)?;

@@ -10,7 +10,7 @@ use loadgen::{Error, parse_duration, slope};
 
 use super::asked::{Asked, PaceArgs};
 use super::measure::{Measure, Seen};
-use super::out::{Out, finish, made};
+use super::out::{Out, finish};
 
 const HOUR_S: f64 = 3600.0;
 const MIB: f64 = 1_048_576.0;
@@ -38,7 +38,7 @@ pub(crate) struct Soak {
 
 impl Soak {
     pub(crate) fn run(&self) -> Result<ExitCode, Error> {
-        let made = made();
+        let made = self.out.made()?;
         let base = self.asked.workload(self.pace.pace()?)?;
         self.pid.map_or(Ok(0), memory_bytes)?;
         let mut measure = Measure::new(&self.asked, &self.seen, &self.url, &base)?;

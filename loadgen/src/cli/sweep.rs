@@ -10,7 +10,7 @@ use loadgen::{Arrivals, Error, Pace, Rate, Workload};
 
 use super::asked::{Asked, positive};
 use super::measure::{Measure, Seen};
-use super::out::{Out, finish, made};
+use super::out::{Out, finish};
 
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("loads").required(true).args(["rates", "concurrencies", "times"]))]
@@ -40,7 +40,7 @@ pub(crate) struct Sweep {
 
 impl Sweep {
     pub(crate) fn run(&self) -> Result<ExitCode, Error> {
-        let made = made();
+        let made = self.out.made()?;
         let workloads = self.workloads()?;
         let first = workloads.first().expect("the command line asks for one load at least");
         let mut measure = Measure::new(&self.asked, &self.seen, &self.url, first)?;

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{Protocol, Target, Tls};
@@ -52,7 +53,8 @@ impl Connector {
         match &self.tls {
             None => Ok(Stream::Plain(stream)),
             Some((connector, name)) => {
-                Ok(Stream::Tls(Box::new(connector.connect(name.clone(), stream).await?)))
+                let stream = connector.connect(name.clone(), stream).await.map_err(not_tls)?;
+                Ok(Stream::Tls(Box::new(stream)))
             }
         }
     }
@@ -63,6 +65,15 @@ impl Connector {
 
     pub(super) fn not_oip(&self, reason: impl ToString) -> Error {
         Error::NotOip { address: self.target.address.clone(), reason: reason.to_string() }
+    }
+}
+
+/// Says so where somebody answers in plain text.
+fn not_tls(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidMessage(_)) => io::Error::other("it does not speak TLS"),
+        Some(_) | None => error,
     }
 }
 

@@ -40,13 +40,30 @@ pub(super) fn requests(
     rng: &mut impl Rng,
 ) -> Result<Vec<Vec<Tensor>>, Error> {
     let source = plan.source(share);
-    match &source.input {
-        Some(path) => file::requests(path, inputs, &source),
-        None => {
-            let model = &plan.mix.shares()[share].model;
-            Ok(vec![tensors(model, inputs.unwrap_or_default(), &source, rng)?])
+    let model = &plan.mix.shares()[share].model;
+    if let Some(inputs) = inputs {
+        let own = plan.sources.get(share).into_iter().flat_map(|source| source.shapes.keys());
+        for name in own {
+            known(model, name, inputs)?;
         }
     }
+    match &source.input {
+        Some(path) => file::requests(path, inputs, &source),
+        None => Ok(vec![tensors(model, inputs.unwrap_or_default(), &source, rng)?]),
+    }
+}
+
+/// Refuses a shape of an input that the model does not have.
+fn known(model: &str, name: &str, inputs: &[InputMetadata]) -> Result<(), Error> {
+    if inputs.iter().any(|input| input.name == name) {
+        return Ok(());
+    }
+    let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+    Err(Error::Input {
+        model: model.to_owned(),
+        input: name.to_owned(),
+        problem: format!("has a shape, but the model has only {}", names.join(", ")),
+    })
 }
 
 /// Makes all inputs of a model. Floating-point elements lie within 0 and 1; integers are 1 and strings `a`, which token

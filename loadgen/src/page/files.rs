@@ -24,8 +24,7 @@ fn stem(kind: Kind) -> &'static str {
 /// # Errors
 /// A file that cannot be written.
 pub fn write_all(result: &ResultFile, began: SystemTime, path: &Path) -> Result<PathBuf, Error> {
-    let known = ["json", "csv", "hlog", "html"];
-    let named = path.extension().is_some_and(|ending| known.iter().any(|one| ending == *one));
+    let named = is_named(path);
     let stem = if named { path.with_extension("") } else { path.join(stem(result.kind)) };
     let beside = |ending: &str| {
         let mut name = stem.clone().into_os_string();
@@ -39,6 +38,25 @@ pub fn write_all(result: &ResultFile, began: SystemTime, path: &Path) -> Result<
     let page = beside(".html");
     write(&page, Shown::of(std::slice::from_ref(result)).html().as_bytes())?;
     Ok(page)
+}
+
+/// Whether a path names the files, and not their folder.
+fn is_named(path: &Path) -> bool {
+    let known = ["json", "csv", "hlog", "html"];
+    path.extension().is_some_and(|ending| known.iter().any(|one| ending == *one))
+}
+
+/// Makes the folder that [`write_all`] writes to.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_folder(path: &Path) -> Result<(), Error> {
+    let folder = if is_named(path) { path.parent() } else { Some(path) };
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+    folder.map_or(Ok(()), std::fs::create_dir_all).map_err(|error| Error::File {
+        file: path.display().to_string(),
+        reason: error.to_string(),
+    })
 }
 
 /// Writes a file, with the folder it is to be in.

@@ -16,37 +16,68 @@ const ENDS: [(&str, &str); 4] =
 /// From the median to the tail, each darker.
 const TAILS: [&str; 4] = ["#8fb8de", "#4a8fcb", "#0b5a9c", "#082f57"];
 
-/// Every plot with what a reader should know, in the order of the page.
-pub(super) fn all(shown: &Shown<'_>) -> Vec<(String, String)> {
+/// A plot of a page.
+pub(super) struct Plot {
+    /// What it is called as a file.
+    pub(super) name: &'static str,
+    /// The plot.
+    pub(super) svg: String,
+    /// What a reader should know.
+    pub(super) caption: String,
+}
+
+/// Every plot, in the order of the page.
+pub(super) fn all(shown: &Shown<'_>) -> Vec<Plot> {
     let rising = shown.series.iter().any(rises);
     let deadline = deadline_ms(shown);
     let within = deadline.map_or(String::new(), |ms| format!(" Deadline {} ms.", number(ms)));
     let lies =
         if rising { "The dashed line is what would be answered if all were in time." } else { "" };
     let plots = [
-        (goodput(shown), format!("{lies}{within}")),
-        (latency(shown), "Of answered requests, from when they were due.".to_owned()),
-        (loads::ends(shown), "What became of all requests under each load.".to_owned()),
-        (run::timeline(shown), format!("Requests by the second in which they were due.{within}")),
-        (run::latency_timeline(shown), "Of the requests that were due in each second.".to_owned()),
-        (run::quantiles(shown), "How slow the slowest part of the answers was.".to_owned()),
-        (run::rounds(shown), "Each run of the series, in order.".to_owned()),
-        (run::memory(shown), "Of the server's process after each run.".to_owned()),
+        ("goodput", goodput(shown), format!("{lies}{within}")),
+        ("latency", latency(shown), "Of answered requests, from when they were due.".to_owned()),
+        ("ends", loads::ends(shown), "What became of all requests under each load.".to_owned()),
         (
+            "timeline",
+            run::timeline(shown),
+            format!("Requests by the second in which they were due.{within}"),
+        ),
+        (
+            "latency-timeline",
+            run::latency_timeline(shown),
+            "Of the requests that were due in each second.".to_owned(),
+        ),
+        (
+            "distribution",
+            run::quantiles(shown),
+            "How slow the slowest part of the answers was.".to_owned(),
+        ),
+        ("rounds", run::rounds(shown), "Each run of the series, in order.".to_owned()),
+        ("memory", run::memory(shown), "Of the server's process after each run.".to_owned()),
+        (
+            "batches",
             server::batches(shown),
             "Rows that ran in a batch of that size, by the server's account.".to_owned(),
         ),
         (
+            "batch-means",
             server::batch_means(shown),
             "Rows of a batch on average, by the server's account.".to_owned(),
         ),
         (
+            "phases",
             server::phases(shown),
             "Where an answered request's time went, by the server's account.".to_owned(),
         ),
-        (server::refusals(shown), "Everything that was not answered, by reason.".to_owned()),
+        (
+            "refusals",
+            server::refusals(shown),
+            "Everything that was not answered, by reason.".to_owned(),
+        ),
     ];
-    plots.into_iter().filter_map(|(plot, caption)| Some((plot?, caption))).collect()
+    let plot =
+        |(name, svg, caption): (_, Option<String>, _)| Some(Plot { name, svg: svg?, caption });
+    plots.into_iter().filter_map(plot).collect()
 }
 
 /// The deadline, if all have the same.

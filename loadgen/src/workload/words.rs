@@ -43,8 +43,13 @@ impl Pace {
                 format!("{concurrency} at a time, thinking {think_time:?}")
             }
             Self::Recorded(recording) => {
-                let rate = recording.trace.rate() * recording.speed * recording.copies;
-                format!("trace of {}/s", number(rate))
+                let mut words = "trace".to_owned();
+                for (factor, what) in [(recording.speed, "speed"), (recording.copies, "number")] {
+                    if (factor - 1.0).abs() > f64::EPSILON {
+                        words += &format!(", {} times its {what}", number(factor));
+                    }
+                }
+                words
             }
         }
     }

@@ -50,6 +50,13 @@ pub(crate) fn serve_bodies(
     start(Arc::new(script), None, pending())
 }
 
+/// Gives the body of each inference request to `script`.
+pub(crate) fn serve_requests(
+    script: impl Fn(&Bytes) -> Reply + Send + Sync + 'static,
+) -> SocketAddr {
+    start(Arc::new(move |_, body: &Bytes| script(body)), None, pending())
+}
+
 /// Serves over TLS, with a certificate for localhost and 127.0.0.1 of the authority in `tests/tls/ca.pem`.
 pub(crate) fn serve_tls(
     protocol: &str,

@@ -55,34 +55,59 @@ pub(super) fn timeline(shown: &Shown<'_>) -> Option<String> {
         let (title, y) = ("Timeline".to_owned(), Axis::from_zero("requests/s"));
         return Some(Chart { title, x, y, layers }.svg());
     }
-    let lines = side_by_side(shown)?.into_iter().enumerate().map(|(index, (series, _))| {
+    let pairs = side_by_side(shown)?;
+    let rate = |series: &Series, count: fn(&Bin) -> u64| {
         let middle = |(from, lasts, bin): (f64, f64, &Bin)| {
-            (from + lasts / 2.0, bin.in_time as f64 / lasts.max(f64::MIN_POSITIVE))
+            (from + lasts / 2.0, count(bin) as f64 / lasts.max(f64::MIN_POSITIVE))
         };
-        let points = joined(series).into_iter().map(middle).collect();
+        joined(series).into_iter().map(middle).collect::<Vec<_>>()
+    };
+    let asked: Vec<_> = pairs.iter().map(|(series, _)| rate(series, |bin| bin.offered)).collect();
+    let mut layers = Vec::new();
+    // What was asked is drawn once, where it was the same.
+    if let Some(first) = asked.first().filter(|first| asked.iter().all(|one| one == *first)) {
+        layers.push(Layer::Guide(Curve { name: "asked".to_owned(), points: first.clone() }));
+    }
+    layers.extend(pairs.iter().enumerate().map(|(index, (series, _))| {
+        let points = rate(series, |bin| bin.in_time);
         Layer::line(index, Curve { name: series.name.clone(), points })
-    });
+    }));
     let (title, y) = ("Goodput over time".to_owned(), Axis::from_zero("answers in time/s"));
-    Some(Chart { title, x, y, layers: lines.collect() }.svg())
+    Some(Chart { title, x, y, layers }.svg())
 }
 
-/// Median and 99th percentile by when requests were due.
+/// Median and 99th percentile by when requests were due, of several servers the latter.
 pub(super) fn latency_timeline(shown: &Shown<'_>) -> Option<String> {
-    let series = follows(shown)?;
-    let bins = joined(series);
-    let line = |name: &str, colour, value: fn(&Bin) -> Option<f64>| {
-        let point = |(from, lasts, bin): &(f64, f64, &Bin)| {
+    let of = |series: &Series, name: &str, value: fn(&Bin) -> Option<f64>| {
+        let point = |(from, lasts, bin): (f64, f64, &Bin)| {
             (from + lasts / 2.0, value(bin).unwrap_or(f64::NAN))
         };
-        let curve = Curve { name: name.to_owned(), points: bins.iter().map(point).collect() };
-        Layer::Line { curve, colour, dash: "none", dots: true }
+        let points = joined(series).into_iter().map(point).collect();
+        Curve { name: name.to_owned(), points }
     };
-    let end = bins.last().map(|(from, lasts, _)| from + lasts);
-    let mut layers: Vec<Layer> = deadline(shown, 0.0, end.unwrap_or(0.0)).into_iter().collect();
-    layers.push(line("p50", TAILS[1], |bin| bin.p50_ms));
-    layers.push(line("p99", TAILS[3], |bin| bin.p99_ms));
-    let x = Axis { end, ..Axis::from_zero("seconds from the start") };
-    let (title, y) = ("Latency over time".to_owned(), Axis::log("ms, logarithmic"));
+    let (title, lines) = if let Some(series) = follows(shown) {
+        let line = |name: &str, colour, value: fn(&Bin) -> Option<f64>| {
+            let curve = of(series, name, value);
+            Layer::Line { curve, colour, dash: "none", dots: true }
+        };
+        let p50 = line("p50", TAILS[1], |bin| bin.p50_ms);
+        ("Latency over time", vec![p50, line("p99", TAILS[3], |bin| bin.p99_ms)])
+    } else {
+        let pairs = side_by_side(shown)?.into_iter().enumerate();
+        let lines = pairs.map(|(index, (series, _))| {
+            Layer::line(index, of(series, &series.name, |bin| bin.p99_ms))
+        });
+        ("99th percentile of latency over time", lines.collect())
+    };
+    let ends = shown.points().map(|(_, point)| point.report.duration_s);
+    let end = match follows(shown) {
+        Some(_) => ends.sum(),
+        None => ends.fold(0.0, f64::max),
+    };
+    let mut layers: Vec<Layer> = deadline(shown, 0.0, end).into_iter().collect();
+    layers.extend(lines);
+    let x = Axis { end: Some(end), ..Axis::from_zero("seconds from the start") };
+    let (title, y) = (title.to_owned(), Axis::log("ms, logarithmic"));
     Some(Chart { title, x, y, layers }.svg())
 }
 
