@@ -6,6 +6,8 @@ use batcher::RequestId;
 use models::{BatchId, ExecutorId, VariantId};
 use serde::{Deserialize, Serialize};
 
+use crate::select::Draw;
+
 /// Something to do, in the order given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
@@ -36,6 +38,9 @@ pub enum Action {
         variant: VariantId,
         /// From arrival, when the answer is predicted to be there.
         predicted: Duration,
+        /// How the policy drew it, where chance decided; to be handed back with [`crate::Event::Feedback`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        draw: Option<Draw>,
     },
     /// Tell a client that there will be no answer. Final.
     Reply {

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use batcher::{PolicySettings, Request, RequestId};
-use models::{Accuracy, BatchId, Cost, ExecutorId, Goals, LatencyProfile, Slo, TaskId, VariantId};
+use models::{
+    Accuracy, BatchId, Cost, ExecutorId, Goals, LatencyProfile, Share, Slo, TaskId, VariantId,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::place::Placement;
+use crate::select::Draw;
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,6 +74,18 @@ pub enum Event {
     TaskRetired {
         /// Which task.
         task: TaskId,
+    },
+    /// A client has said what the answer to its request was worth.
+    Feedback {
+        /// Of which task.
+        task: TaskId,
+        /// Who answered.
+        variant: VariantId,
+        /// As [`crate::Action::Choose`] said it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        draw: Option<Draw>,
+        /// 0 for a right answer, 1 for one that is worth nothing.
+        loss: Share,
     },
     /// An executor can run batches.
     ExecutorUp {

@@ -24,7 +24,7 @@ use crate::estimate::Prediction;
 use crate::lane::{Lane, LaneId};
 use crate::load::Load;
 use crate::roster::Roster;
-use crate::select::Run;
+use crate::select::{Run, Verdict};
 use crate::store::Store;
 use crate::{Action, Event, Rejection, ShapeId, Tally, VariantSpec, admit, dispatch};
 
@@ -223,6 +223,9 @@ impl Router {
             Event::VariantRetired { variant } => self.retired(variant),
             Event::TaskLoaded { spec } => self.task_loaded(*spec),
             Event::TaskRetired { task } => self.task_retired(task),
+            Event::Feedback { task, variant, draw, loss } => {
+                self.told(task, &Verdict { variant, draw, loss })
+            }
             Event::ExecutorUp { executor } => {
                 self.cluster.up(executor);
                 self.review(now);

@@ -3,15 +3,19 @@
 #[cfg(test)]
 mod cases;
 mod cheapest;
+mod exp3;
+mod exp4;
 mod expected_accuracy;
 mod fastest;
 mod fixed;
+mod hedge;
 mod most_accurate_in_time;
 mod slack_buckets;
 
 use std::time::Duration;
 
-use models::{Accuracy, Cost, Objective, VariantId};
+use models::{Accuracy, Cost, Objective, Share, VariantId};
+use serde::{Deserialize, Serialize};
 
 /// Chooses among the variants that are accurate and cheap enough for a request.
 pub(crate) trait Select: Send {
@@ -20,6 +24,17 @@ pub(crate) trait Select: Send {
 
     /// A batch ran, of whichever variant.
     fn ran(&mut self, _run: Run) {}
+
+    /// Takes a number that tells its chances from those of other tasks, before its first choice.
+    fn seed(&mut self, _seed: u64) {}
+
+    /// How the last choice came about, where chance decided it.
+    fn drawn(&self) -> Option<Draw> {
+        None
+    }
+
+    /// A client has said what an answer of that variant was worth.
+    fn told(&mut self, _verdict: &Verdict) {}
 }
 
 /// All that a selection policy sees.
@@ -66,6 +81,27 @@ pub(crate) struct Run {
     pub(crate) elapsed: Duration,
 }
 
+/// A choice that chance decided: what whoever learns from the answer's worth must know of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draw {
+    /// How likely that variant was to be chosen.
+    pub chance: Share,
+    /// One bit for each of the policy's experts: whether it advised that variant.
+    #[serde(default)]
+    pub advised: u32,
+}
+
+/// What an answer was worth.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Verdict {
+    /// Who answered.
+    pub(crate) variant: VariantId,
+    /// How it was chosen; `None` where chance had no part in it.
+    pub(crate) draw: Option<Draw>,
+    /// 0 for a right answer, 1 for one that is worth nothing.
+    pub(crate) loss: Share,
+}
+
 /// One row of the table of selection policies.
 #[derive(Clone, Copy)]
 pub struct SelectEntry {
@@ -85,13 +121,15 @@ impl std::fmt::Debug for SelectEntry {
 }
 
 /// Every selection policy; the first is the default.
-pub const SELECTIONS: [SelectEntry; 6] = [
+pub const SELECTIONS: [SelectEntry; 8] = [
     most_accurate_in_time::ENTRY,
     fixed::ENTRY,
     fastest::ENTRY,
     cheapest::ENTRY,
     slack_buckets::ENTRY,
     expected_accuracy::ENTRY,
+    exp3::ENTRY,
+    exp4::ENTRY,
 ];
 
 /// The policy that serves an objective which a request states itself.

@@ -4,6 +4,7 @@
 //! executors' threads with completions, and one timer thread when the router's timeout comes. An arrival that finds an
 //! idle executor reaches it with no thread in between (docs/decisions/0010).
 
+mod feedback;
 mod ledger;
 
 use std::sync::{Arc, Weak};
@@ -19,6 +20,7 @@ use router::{
 };
 use tokio::sync::oneshot;
 
+pub use self::feedback::Pick;
 use self::ledger::{Ledger, Left, Member, Waiting};
 use crate::clock::Clock;
 use crate::infer::RequestTiming;
@@ -104,8 +106,8 @@ struct State {
     workers: Vec<Worker>,
     ledger: Ledger,
     request_next: u64,
-    /// The variant chosen for the task's request that is being submitted, and its predicted time.
-    chosen: Option<(VariantId, Duration)>,
+    /// The variant chosen for the task's request that is being submitted.
+    chosen: Option<Pick>,
     recorder: Option<Recorder>,
     /// What the timer thread sleeps for.
     alarm_at: Instant,
@@ -186,12 +188,12 @@ impl Driver {
             Some((task, goals)) => Event::TaskArrived { request, task, goals, shape },
         };
         self.feed_at(&mut state, event, arrived);
-        let chosen = state.chosen.take().map(|(variant, predicted)| (variant, predicted + way));
+        let chosen = state.chosen.take().map(|pick| pick.after(way));
         if state.stopped {
             state.ledger.refuse(id, Rejection::Draining);
         }
         drop(state);
-        let variant = chosen.map_or(variant, |(variant, _)| variant);
+        let variant = chosen.map_or(variant, |pick| pick.variant);
         let (driver, shape) = (Arc::clone(self), shape.id);
         Ticket { driver, id, variant, chosen, shape, outcome, ended: false }
     }
@@ -316,8 +318,8 @@ impl Driver {
             match action {
                 Action::Launch { executor, batch, .. } => state.launch(executor, batch),
                 Action::Withdraw { executor, batch } => state.withdraw(executor, batch),
-                Action::Choose { variant, predicted, .. } => {
-                    state.chosen = Some((variant, predicted));
+                Action::Choose { variant, predicted, draw, .. } => {
+                    state.chosen = Some(Pick { variant, predicted, draw });
                 }
                 Action::Reply { id, rejection } => state.ledger.refuse(id, rejection),
                 Action::Unload { variant } => {
@@ -447,16 +449,16 @@ pub struct Ticket {
     driver: Arc<Driver>,
     id: RequestId,
     variant: VariantId,
-    chosen: Option<(VariantId, Duration)>,
+    chosen: Option<Pick>,
     shape: ShapeId,
     outcome: oneshot::Receiver<Outcome>,
     ended: bool,
 }
 
 impl Ticket {
-    /// The variant chosen for a task's request, and when from its arrival the answer is predicted to be there.
+    /// The variant chosen for a task's request.
     #[must_use]
-    pub fn chosen(&self) -> Option<(VariantId, Duration)> {
+    pub fn chosen(&self) -> Option<Pick> {
         self.chosen
     }
 

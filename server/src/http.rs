@@ -7,6 +7,7 @@ pub mod connection;
 pub mod decode;
 pub mod encode;
 pub mod endpoints;
+pub mod feedback;
 pub mod route;
 
 use std::convert::Infallible;

@@ -83,12 +83,14 @@ pub struct Chosen {
     pub predicted: Duration,
     /// When it was.
     pub took: Duration,
+    /// Names this answer to whoever says later what it was worth.
+    pub answer_id: String,
 }
 
 impl Chosen {
     /// What clients are told, by name. Times are in microseconds.
     #[must_use]
-    pub fn told(&self) -> [(&'static str, Told); 5] {
+    pub fn told(&self) -> [(&'static str, Told); 6] {
         let micros = |time: Duration| Told::Number((time.as_secs_f64() * 1e6).round());
         [
             ("variant", Told::Text(format!("{}/{}", self.model, self.version))),
@@ -96,6 +98,7 @@ impl Chosen {
             ("cost", Told::Number(self.cost.into())),
             ("predicted_us", micros(self.predicted)),
             ("latency_us", micros(self.took)),
+            ("answer_id", Told::Text(self.answer_id.clone())),
         ]
     }
 }

@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-pub use model::ModelMetrics;
 pub(crate) use model::Phase;
+pub use model::{ModelMetrics, Verdicts};
 pub(crate) use reading::BatchCount;
 pub use table::{ALL, Kind, Metric, Unit};
 

@@ -1,5 +1,6 @@
 //! What both protocols ask of the server, in plain types: the HTTP and gRPC layers only translate.
 
+mod feedback;
 mod inference;
 mod policies;
 mod refusal;

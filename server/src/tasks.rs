@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use router::{Choice, SELECTIONS, TaskSpec};
 
 use crate::driver::Driver;
-use crate::metrics::ModelMetrics;
+use crate::feedback::AnswersGiven;
+use crate::metrics::{ModelMetrics, Verdicts};
 use crate::served::{Catalog, Served};
 
 /// A task has one version: what it names changes, what it asks and answers does not.
@@ -31,6 +32,8 @@ pub struct Task {
     pub members: Vec<Member>,
     /// Its counters.
     pub metrics: Arc<ModelMetrics>,
+    /// Its last answers, for feedback.
+    pub given: Arc<AnswersGiven>,
 }
 
 /// A served version that can answer a task's requests.
@@ -42,6 +45,8 @@ pub struct Member {
     pub served: Arc<Served>,
     /// Requests of the task that it answered.
     pub answers: Counter,
+    /// What clients said of those answers.
+    pub verdicts: Verdicts,
 }
 
 impl Member {
@@ -130,6 +135,7 @@ struct Declared {
     id: TaskId,
     settings: Arc<TaskSettings>,
     metrics: Arc<ModelMetrics>,
+    given: Arc<AnswersGiven>,
 }
 
 impl Tasks {
@@ -152,7 +158,8 @@ impl Tasks {
     ) -> Result<(), String> {
         check_policy(&settings)?;
         let id = TaskId(self.next.fetch_add(1, Ordering::Relaxed));
-        let declared = Declared { id, settings: Arc::new(settings), metrics };
+        let declared =
+            Declared { id, settings: Arc::new(settings), metrics, given: Arc::default() };
         declared.members(served.0, Err)?;
         let before = self.declared.lock().insert(name.to_owned(), declared);
         self.refresh(served.0, served.1);
@@ -189,8 +196,8 @@ impl Tasks {
             if members.is_empty() {
                 continue;
             }
-            let Declared { id, settings, metrics } = declared.clone();
-            let task = Task { id, name: name.clone(), settings, members, metrics };
+            let Declared { id, settings, metrics, given } = declared.clone();
+            let task = Task { id, name: name.clone(), settings, members, metrics, given };
             let same = known.filter(|known| known.same_members(&task)).map(Arc::clone);
             let task = same.unwrap_or_else(|| {
                 // The scheduler first: whoever finds the task here may be answered by any of its members.
@@ -224,8 +231,10 @@ impl Declared {
                 misfit(error.to_string())?;
                 continue;
             }
-            let answers = self.metrics.answers_of(&label_of(&served));
-            members.push(Member { place, served, answers });
+            let label = label_of(&served);
+            let (answers, verdicts) =
+                (self.metrics.answers_of(&label), self.metrics.verdicts_of(&label));
+            members.push(Member { place, served, answers, verdicts });
         }
         Ok(members)
     }

@@ -9,29 +9,36 @@ use super::{Router, Variant};
 use crate::cluster::Cluster;
 use crate::lane::{Lane, LaneId};
 use crate::roster::Roster;
-use crate::select::{self, Ask, Prospect, SELECTIONS, Select};
+use crate::select::{self, Ask, Draw, Prospect, SELECTIONS, Select, Verdict};
 use crate::{Action, Choice, Rejection, Shape, ShapeId, TaskSpec};
 
 /// A task that takes requests.
 pub(super) struct Task {
     /// With each one's place in the operator's list: the most accurate first, of equals the cheapest.
     choices: Vec<(usize, Choice)>,
+    /// The name of the policy.
+    named: String,
     policy: Box<dyn Select>,
     /// For requests that state an objective, in the order of [`Objective::ALL`].
     objectives: [Box<dyn Select>; 3],
 }
 
 impl Task {
-    fn new(spec: TaskSpec) -> Self {
+    /// What `before` has learnt it keeps, where the policy is the same.
+    fn new(spec: TaskSpec, before: Option<Self>) -> Self {
         let mut choices: Vec<_> = spec.choices.into_iter().enumerate().collect();
         choices.sort_by_key(|(place, choice)| {
             (std::cmp::Reverse(choice.accuracy), choice.cost, *place)
         });
+        if let Some(before) = before.filter(|before| before.named == spec.policy) {
+            return Self { choices, ..before };
+        }
         let named = SELECTIONS.iter().find(|entry| entry.name == spec.policy);
-        let policy = (named.unwrap_or(&SELECTIONS[0]).build)();
+        let mut policy = (named.unwrap_or(&SELECTIONS[0]).build)();
+        policy.seed(spec.task.index() as u64);
         let objectives =
             Objective::ALL.map(|(_, objective)| (select::by_objective(objective).build)());
-        Self { choices, policy, objectives }
+        Self { choices, named: spec.policy, policy, objectives }
     }
 
     fn policy(&mut self, objective: Option<Objective>) -> &mut dyn Select {
@@ -56,7 +63,15 @@ impl Router {
         if self.tasks.len() <= index {
             self.tasks.resize_with(index + 1, || None);
         }
-        self.tasks[index] = Some(Task::new(spec));
+        let before = self.tasks[index].take();
+        self.tasks[index] = Some(Task::new(spec, before));
+    }
+
+    /// A client has said what an answer was worth.
+    pub(super) fn told(&mut self, task: TaskId, verdict: &Verdict) {
+        if let Some(task) = self.tasks.get_mut(task.index()).and_then(Option::as_mut) {
+            task.policy.told(verdict);
+        }
     }
 
     pub(super) fn task_retired(&mut self, task: TaskId) {
@@ -100,9 +115,9 @@ impl Router {
     ) {
         self.tally.arrived += 1;
         match self.enter_task(request, task, (goals, shape), now) {
-            Ok((lane, prospect)) => {
-                let (variant, predicted) = (prospect.variant, prospect.end());
-                self.actions.push_back(Action::Choose { id: request.id, variant, predicted });
+            Ok((lane, prospect, draw)) => {
+                let (id, variant, predicted) = (request.id, prospect.variant, prospect.end());
+                self.actions.push_back(Action::Choose { id, variant, predicted, draw });
                 self.consider(lane, now);
             }
             Err(rejection) => self.refuse(request.id, rejection),
@@ -115,7 +130,7 @@ impl Router {
         task: TaskId,
         (goals, shape): (Goals, Shape),
         now: Instant,
-    ) -> Result<(LaneId, Prospect), Rejection> {
+    ) -> Result<(LaneId, Prospect, Option<Draw>), Rejection> {
         if self.draining {
             return Err(Rejection::Draining);
         }
@@ -135,10 +150,10 @@ impl Router {
         task: &mut Task,
         (goals, shape): (Goals, Shape),
         now: Instant,
-    ) -> Result<(LaneId, Prospect), Rejection> {
+    ) -> Result<(LaneId, Prospect, Option<Draw>), Rejection> {
         let chosen = self.choose(request, task, (goals, shape), now)?;
         let refused = match self.enter(request, chosen.variant, shape, now) {
-            Ok(lane) => return Ok((lane, chosen)),
+            Ok(lane) => return Ok((lane, chosen, task.policy(goals.objective).drawn())),
             Err(refused) => refused,
         };
         let soonest = self.choose(request, task, (goals.at_once(), shape), now)?;
@@ -146,7 +161,7 @@ impl Router {
             return Err(refused);
         }
         let lane = self.enter_instead(request, soonest.variant, shape, now)?;
-        Ok((lane, soonest))
+        Ok((lane, soonest, None))
     }
 
     fn choose(

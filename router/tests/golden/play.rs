@@ -232,7 +232,7 @@ impl Play {
                     self.note(&format!("  -> batch {} is withdrawn", batch.0));
                     self.withdraw(executor, batch);
                 }
-                Action::Choose { id, variant, predicted } => {
+                Action::Choose { id, variant, predicted, .. } => {
                     let (id, model) = (id.0, variant.0);
                     self.note(&format!("  -> request {id} is for model {model}, in {predicted:?}"));
                 }

@@ -19,6 +19,7 @@ use super::body::{self, BodyLimits, Budget, Received};
 use super::coding::Coding;
 use super::decode::{self, Envelope};
 use super::encode;
+use super::feedback;
 use super::route::{Aspect, Route};
 use crate::service::{LoadOverrides, LogSettings, Service};
 use crate::status::Failure;
@@ -78,6 +79,7 @@ fn look_up(service: &Service, route: Route<'_>) -> Result<Response<Body>, Failur
         Route::SharedMemoryStatus => Ok(ok(&[(); 0])),
         Route::Trace => Err(unsupported("tracing")),
         Route::Index
+        | Route::Feedback(_)
         | Route::Load(_)
         | Route::Unload(_)
         | Route::NamedRepository
@@ -121,6 +123,10 @@ async fn act(
         Route::Index => {
             let filter: IndexFilter = optional(&body.bytes)?;
             Ok(ok(&service.index(filter.ready)))
+        }
+        Route::Feedback(task) => {
+            service.feedback(&task, &feedback::read(&body.bytes)?)?;
+            Ok(answer::empty())
         }
         Route::Load(name) => {
             let overrides = load_overrides(&body.bytes)?;

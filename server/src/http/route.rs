@@ -28,6 +28,8 @@ pub enum Route<'a> {
     },
     /// `/v2/tasks/{name}`
     Task(Cow<'a, str>),
+    /// `/v2/tasks/{name}/feedback`
+    Feedback(Cow<'a, str>),
     /// `/v2/repository/index`
     Index,
     /// `/v2/repository/models/{name}/load`
@@ -85,6 +87,7 @@ impl<'a> Route<'a> {
             }
             ["models", name, rest @ ..] => Self::model(name, None, rest),
             ["tasks", name] => Some(Self::Task(decoded(name)?)),
+            ["tasks", name, "feedback"] => Some(Self::Feedback(decoded(name)?)),
             ["repository", "index"] => Some(Self::Index),
             ["repository", "models", name, "load"] => Some(Self::Load(decoded(name)?)),
             ["repository", "models", name, "unload"] => Some(Self::Unload(decoded(name)?)),
@@ -143,6 +146,7 @@ impl<'a> Route<'a> {
             },
             Self::Logging | Self::Trace => "GET, POST",
             Self::Index
+            | Self::Feedback(_)
             | Self::Load(_)
             | Self::Unload(_)
             | Self::NamedRepository
@@ -198,6 +202,7 @@ mod tests {
             ("/v2/models/m/trace/setting", Some(Route::Trace)),
             ("/v2/trace/setting", Some(Route::Trace)),
             ("/v2/tasks/t", Some(Route::Task("t".into()))),
+            ("/v2/tasks/t/feedback", Some(Route::Feedback("t".into()))),
             ("/v2/repository/index", Some(Route::Index)),
             ("/v2/repository/r/index", Some(Route::NamedRepository)),
             ("/v2/repository/models/m/load", Some(Route::Load("m".into()))),

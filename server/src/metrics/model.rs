@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gpu::Timing;
 use metrics::{Counter, Gauge, Histogram};
-use models::LatencyProfile;
+use models::{LatencyProfile, Share};
 use parking_lot::Mutex;
 use router::Rejection;
 
@@ -119,6 +119,27 @@ impl BatchCounters {
             infer: nanos(Phase::Infer),
             output: nanos(Phase::Output),
         }
+    }
+}
+
+/// What clients said of the answers of one variant.
+#[derive(Debug)]
+pub struct Verdicts {
+    count: Counter,
+    /// In millionths.
+    loss: Counter,
+}
+
+impl Verdicts {
+    /// A client said what an answer was worth.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share is from 0 to 1 million"
+    )]
+    pub fn told(&self, loss: Share) {
+        self.count.increment(1);
+        self.loss.increment((f64::from(loss) * name::MILLION).round() as u64);
     }
 }
 
@@ -248,6 +269,12 @@ impl ModelMetrics {
     /// Counts the requests of this task that a variant answered. For whoever keeps it.
     pub fn answers_of(&self, variant: &str) -> Counter {
         Registrar(&self.store).counter(name::TASK_ANSWERS, &[("variant", variant)])
+    }
+
+    /// Counts what clients say of a variant's answers to this task. For whoever keeps it.
+    pub fn verdicts_of(&self, variant: &str) -> Verdicts {
+        let counter = |name| Registrar(&self.store).counter(name, &[("variant", variant)]);
+        Verdicts { count: counter(name::FEEDBACK), loss: counter(name::FEEDBACK_LOSS) }
     }
 
     /// The model's name.

@@ -24,6 +24,12 @@ pub(super) const BATCHES: &str = "punctual_batches_total";
 pub(super) const BATCH_SECONDS: &str = "punctual_batch_seconds_total";
 /// By `rows`.
 pub(super) const PROFILE_MEDIAN: &str = "punctual_profile_median_seconds";
-/// By `rows`.
+/// By `variant`.
 pub(super) const TASK_ANSWERS: &str = "punctual_task_answers_total";
+/// By `variant`.
+pub(super) const FEEDBACK: &str = "punctual_feedback_total";
+/// By `variant`, recorded in millionths.
+pub(super) const FEEDBACK_LOSS: &str = "punctual_feedback_loss_total";
+pub(super) const MILLION: f64 = 1e6;
+/// By `rows`.
 pub(super) const PROFILE_P99: &str = "punctual_profile_p99_seconds";

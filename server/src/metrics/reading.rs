@@ -126,13 +126,26 @@ impl ModelMetrics {
         self.last_batch_millis.load(Relaxed)
     }
 
-    /// The known values of a gauge that has one for each number of rows, by rising rows.
     /// Requests of this task that were answered, by the variant that did.
     #[must_use]
     pub fn by_variant(&self) -> Vec<(String, u64)> {
         self.store.counters_of(name::TASK_ANSWERS)
     }
 
+    /// What clients said of this task's answers: how often and the sum of the losses, by the variant that answered.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a mean to 15 digits is enough")]
+    pub fn verdicts(&self) -> Vec<(String, u64, f64)> {
+        let losses = self.store.counters_of(name::FEEDBACK_LOSS);
+        let counts = self.store.counters_of(name::FEEDBACK).into_iter();
+        let verdict = |((variant, count), (_, loss)): ((String, u64), (String, u64))| {
+            (variant, count, loss as f64 / name::MILLION)
+        };
+        // Both are registered together, and read in the order of their labels.
+        counts.zip(losses).map(verdict).collect()
+    }
+
+    /// The known values of a gauge that has one for each number of rows, by rising rows.
     pub(super) fn by_rows(&self, name: &str) -> Vec<(u64, f64)> {
         let read = |rows: u64| {
             let value = self.store.gauge(name, &[("rows", &rows.to_string())]);

@@ -148,7 +148,7 @@ const fn machine(
 
 /// Every metric, in the order of the scrape.
 #[rustfmt::skip] // One row, one or two lines: a table is read down its columns.
-pub static ALL: [Metric; 42] = [
+pub static ALL: [Metric; 44] = [
     counter("nv_inference_request_success", Unit::Requests, "Requests answered.",
         |model, to| to.value(model.answered_requests())),
     counter("nv_inference_request_failure", Unit::Requests, "Requests not answered, by Triton's reasons.", failures),
@@ -216,6 +216,8 @@ pub static ALL: [Metric; 42] = [
     gauge(name::PROFILE_MEDIAN, Unit::Seconds, "Profiled median time of a run, by rows.", profile_median),
     gauge(name::PROFILE_P99, Unit::Seconds, "Profiled 99th percentile of a run's time, by rows.", profile_p99),
     counter(name::TASK_ANSWERS, Unit::Requests, "Requests of a task answered, by the variant that did.", task_answers),
+    counter(name::FEEDBACK, Unit::Requests, "Answers of a task of which a client said what they were worth, by the variant that gave them.", feedback),
+    counter(name::FEEDBACK_LOSS, Unit::Requests, "Sum of the losses, 0 to 1 each, that clients reported of a task's answers, by the variant that gave them.", feedback_loss),
     machine("punctual_models_loaded", Unit::Models, "Model versions served.", |process, to| to.value(process.models)),
     machine("punctual_resident_bytes", Unit::Bytes, "Memory of this process in use.", |process, to| to.value_if(process.resident)),
 ];
@@ -281,6 +283,18 @@ fn busy(model: &ModelMetrics, to: &mut Samples<'_>) {
 fn task_answers(task: &ModelMetrics, to: &mut Samples<'_>) {
     for (variant, answers) in task.by_variant() {
         to.labelled("variant", variant, answers);
+    }
+}
+
+fn feedback(task: &ModelMetrics, to: &mut Samples<'_>) {
+    for (variant, count, _) in task.verdicts() {
+        to.labelled("variant", variant, count);
+    }
+}
+
+fn feedback_loss(task: &ModelMetrics, to: &mut Samples<'_>) {
+    for (variant, _, loss) in task.verdicts() {
+        to.labelled("variant", variant, loss);
     }
 }
 

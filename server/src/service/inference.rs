@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batcher::Instant;
-use models::{Goals, VariantId};
+use models::Goals;
 use router::Rejection;
 
 use super::{Service, refusal};
 use crate::answer;
 use crate::check::{Checked, check};
 use crate::clock::Clock;
-use crate::driver::Outcome;
+use crate::driver::{Outcome, Pick};
 use crate::infer::{Chosen, InferRequest, InferResponse};
 use crate::metrics::ModelMetrics;
 use crate::served::Served;
@@ -54,7 +54,7 @@ impl Service {
                 )));
             }
         };
-        let answers = self.answers(&target, chosen.map(|(variant, _)| variant));
+        let answers = self.answers(&target, chosen);
         let outputs = answers
             .as_ref()
             .map_err(Failure::clone)
@@ -68,8 +68,7 @@ impl Service {
             Err(_) => metrics.failed(rows, total),
         }
         tracing::trace!(model = name, id, ?total, batch = timing.batch, in_time, "answered");
-        let predicted = chosen.map(|(_, predicted)| predicted);
-        let choice = answers.ok().and_then(|by| by.chosen(predicted, total));
+        let choice = answers.ok().and_then(|by| by.chosen(chosen?, total));
         let (model, version) = (name.to_owned(), target.version());
         Ok(InferResponse { model, version, id, outputs: outputs?, timing, choice })
     }
@@ -90,14 +89,14 @@ impl Service {
     }
 
     /// Who answered.
-    fn answers(&self, target: &Target, chosen: Option<VariantId>) -> Result<Answers, Failure> {
+    fn answers(&self, target: &Target, chosen: Option<Pick>) -> Result<Answers, Failure> {
         let task = match target {
             Target::Model(served) => return Ok(Answers::Model(Arc::clone(served))),
             Target::Task(task) => task,
         };
         let replaced =
             || Failure::Unavailable(format!("the variant of '{}' was just replaced", task.name));
-        let variant = chosen.ok_or_else(replaced)?;
+        let variant = chosen.ok_or_else(replaced)?.variant;
         let by = |task: Arc<Task>| task.place_of(variant).map(|place| Answers::Task(task, place));
         // The scheduler knows of a change a moment before this request's table did.
         let found = by(Arc::clone(task)).or_else(|| by(self.tasks.find(&task.name)?));
@@ -193,7 +192,7 @@ impl Answers {
     }
 
     /// What the client is told of it, and counted, where a task was asked for.
-    fn chosen(&self, predicted: Option<Duration>, took: Duration) -> Option<Box<Chosen>> {
+    fn chosen(&self, pick: Pick, took: Duration) -> Option<Box<Chosen>> {
         let Self::Task(task, place) = self else { return None };
         let member = &task.members[*place];
         member.answers.increment(1);
@@ -203,8 +202,9 @@ impl Answers {
             version: member.served.version,
             accuracy: claim.accuracy,
             cost: claim.cost,
-            predicted: predicted.unwrap_or_default(),
+            predicted: pick.predicted,
             took,
+            answer_id: task.given.give(pick),
         }))
     }
 }

@@ -1,5 +1,6 @@
 //! Tasks beside models: taken into service, and looked up like models.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use models::{Objective, TaskSettings};
@@ -60,9 +61,7 @@ impl Service {
     /// # Errors
     /// Unknown task, or none of its variants is served.
     pub fn task_json(&self, name: &str) -> Result<serde_json::Value, Failure> {
-        let unknown =
-            || Failure::NotFound(format!("Request for unknown task: '{name}' is not found"));
-        let task = self.tasks.find(name).ok_or_else(unknown)?;
+        let task = self.found_task(name)?;
         let rules = &task.settings.task;
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         let variants: Vec<_> =
@@ -84,11 +83,20 @@ impl Service {
         }))
     }
 
+    /// The task of that name, some variant of which is served.
+    pub(super) fn found_task(&self, name: &str) -> Result<Arc<Task>, Failure> {
+        let unknown =
+            || Failure::NotFound(format!("Request for unknown task: '{name}' is not found"));
+        self.tasks.find(name).ok_or_else(unknown)
+    }
+
     fn member_json(&self, task: &Task, member: &Member) -> serde_json::Value {
         let claim = task.claim(member);
         let (waiting, prediction) = self.driver.view(member.served.variant);
         let label = member.label();
         let answers = task.metrics.by_variant().into_iter().find(|(variant, _)| *variant == label);
+        let verdict = task.metrics.verdicts().into_iter().find(|(variant, ..)| *variant == label);
+        let (told, loss) = verdict.map_or((0, 0.0), |(_, told, loss)| (told, loss));
         let devices: Vec<_> = claim.devices.iter().map(toml_text).collect();
         json!({
             "model": member.served.model,
@@ -100,6 +108,7 @@ impl Service {
             "cost": claim.cost,
             "devices": devices,
             "answers": answers.map_or(0, |(_, answers)| answers),
+            "feedback": { "answers": told, "mean_loss": (told > 0).then(|| loss / told as f64) },
             "profile": types::profile_json(&member.served, waiting, prediction),
         })
     }

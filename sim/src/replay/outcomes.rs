@@ -53,6 +53,7 @@ impl Outcomes {
             | Event::TaskArrived { .. }
             | Event::TaskLoaded { .. }
             | Event::TaskRetired { .. }
+            | Event::Feedback { .. }
             | Event::RequestCancelled { .. }
             | Event::VariantLoaded { .. }
             | Event::VariantRetired { .. }

@@ -143,6 +143,7 @@ impl Recorded {
             | Event::TaskArrived { .. }
             | Event::TaskLoaded { .. }
             | Event::TaskRetired { .. }
+            | Event::Feedback { .. }
             | Event::RequestCancelled { .. }
             | Event::VariantRetired { .. }
             | Event::ExecutorUp { .. }
