@@ -88,7 +88,7 @@ fn classify(
     served: &Served,
     index: usize,
 ) -> Result<OutputTensor, Failure> {
-    let Some(values) = numbers(tensor) else {
+    let Some(values) = numbers(tensor.datatype, &tensor.data) else {
         return Err(Failure::Invalid(format!(
             "class result not available for output '{}' due to unsupported type '{}'",
             tensor.name, tensor.datatype
@@ -133,13 +133,12 @@ fn classify(
 
 /// The elements as numbers; `None` for types without an order of classes.
 #[expect(clippy::cast_precision_loss, reason = "64-bit scores are printed rounded at worst")]
-fn numbers(tensor: &OutputTensor) -> Option<Vec<f64>> {
+pub(crate) fn numbers(datatype: DataType, data: &[u8]) -> Option<Vec<f64>> {
     fn all<const N: usize>(data: &[u8], number: impl Fn([u8; N]) -> f64) -> Vec<f64> {
         let (chunks, _) = data.as_chunks::<N>();
         chunks.iter().map(|chunk| number(*chunk)).collect()
     }
-    let data = &tensor.data[..];
-    Some(match tensor.datatype {
+    Some(match datatype {
         DataType::Bool | DataType::Bytes => return None,
         DataType::Uint8 => all(data, |[byte]| f64::from(byte)),
         DataType::Uint16 => all(data, |bytes| f64::from(u16::from_le_bytes(bytes))),

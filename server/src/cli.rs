@@ -2,6 +2,7 @@
 
 pub mod curl;
 pub mod devices;
+pub mod evaluate;
 pub mod profile;
 mod reload;
 pub mod serve;
@@ -27,6 +28,8 @@ pub enum Command {
     Serve(Box<Flags>),
     /// Measures a model by batch size and prints the table
     Profile(profile::ProfileArgs),
+    /// Measures how often a model, or each variant of a task, is right on labelled rows
+    Evaluate(evaluate::EvaluateArgs),
 }
 
 const SERVE_NOTE: &str = "Times are text: 250us, 25ms, 1.5s. Flags win over the settings file. At SIGHUP the file is read \

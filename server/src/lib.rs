@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod cores;
 pub mod driver;
+pub mod evaluate;
 pub mod feedback;
 pub mod gather;
 pub mod goals;

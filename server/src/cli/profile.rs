@@ -121,7 +121,7 @@ fn lines(profile: &LatencyProfile) -> String {
 }
 
 /// A time with three significant digits or so.
-fn time(time: Duration) -> String {
+pub(super) fn time(time: Duration) -> String {
     let micros = time.as_secs_f64() * 1e6;
     match micros {
         micros if micros < 1e3 => format!("{micros:.1} us"),
@@ -141,7 +141,7 @@ mod tests {
         let words = ["punctual", "profile"].iter().chain(words);
         match Cli::try_parse_from(words).unwrap().command {
             Command::Profile(args) => profile(&args),
-            Command::Serve(_) => panic!("asked for a profile"),
+            Command::Serve(_) | Command::Evaluate(_) => panic!("asked for a profile"),
         }
     }
 

@@ -1,0 +1,90 @@
+//! Runs labelled rows through a loaded model, in batches like those it is served with.
+
+use std::time::Duration;
+
+use gpu::{Batch, InputPart, LoadedModel, Output, Timing};
+use models::{BatchId, VariantId};
+
+use super::examples::Example;
+use super::metric::{Answer, Metric};
+use crate::service::Loaded;
+
+/// Rows of one run at most, however many pay: the table's times are those of usual batches.
+const BATCH_MAX: usize = 32;
+
+/// What a model made of all rows.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    /// In the order of the rows.
+    pub answers: Vec<Answer>,
+    /// The median over runs of the time of a run divided by its rows.
+    pub per_row: Duration,
+}
+
+/// Runs all rows. Neighbours of equal shape share a run where the model is served so.
+///
+/// # Errors
+/// A sentence with the first row concerned.
+pub fn run(
+    loaded: &mut Loaded,
+    examples: &[Example],
+    metric: Metric,
+    output: usize,
+) -> Result<Answers, String> {
+    let together = (loaded.batch_max as usize).clamp(1, BATCH_MAX);
+    let batched = loaded.description.signature.batched;
+    let (_, model) = loaded.executors.first_mut().ok_or("there is no executor")?;
+    let mut answers = Vec::new();
+    let mut times = Vec::new();
+    let mut rest = examples;
+    while let Some(first) = rest.first() {
+        let equal = rest.iter().take_while(|example| example.inner == first.inner);
+        let (now, later) = rest.split_at(equal.take(together).count());
+        let at = |reason: String| format!("row {} cannot be answered: {reason}", answers.len() + 1);
+        let (outputs, time) = run_batch(&mut **model, now).map_err(at)?;
+        let found = outputs.get(output).ok_or("the model gave too few outputs")?;
+        let found = take(found, now.len(), batched, metric);
+        times.push(time / u32::try_from(now.len()).unwrap_or(1));
+        let found = found.map_err(|reason| format!("row {}: {reason}", answers.len() + 1))?;
+        answers.extend(found);
+        rest = later;
+    }
+    times.sort();
+    Ok(Answers { answers, per_row: times.get(times.len() / 2).copied().unwrap_or_default() })
+}
+
+fn run_batch(
+    model: &mut dyn LoadedModel,
+    examples: &[Example],
+) -> Result<(Vec<Output>, Duration), String> {
+    let rows = u32::try_from(examples.len()).map_err(|_| "there are too many rows")?;
+    let batch = Batch {
+        id: BatchId(0),
+        variant: VariantId(0),
+        rows,
+        inner_shapes: examples[0].inner.clone(),
+        parts: examples
+            .iter()
+            .map(|example| InputPart { rows: 1, tensors: example.tensors.clone() })
+            .collect(),
+    };
+    let mut timing = Timing::default();
+    let outputs = model.run(&batch, &mut timing).map_err(|error| error.to_string())?;
+    Ok((outputs, timing.total()))
+}
+
+/// An answer for each row of an output.
+fn take(
+    output: &Output,
+    rows: usize,
+    batched: bool,
+    metric: Metric,
+) -> Result<Vec<Answer>, String> {
+    let inner = output.shape.get(usize::from(batched)..).unwrap_or_default();
+    let size = output.data.len() / rows;
+    (0..rows)
+        .map(|row| {
+            metric.answer(output.datatype, inner, &output.data[row * size..(row + 1) * size])
+        })
+        .collect()
+}
