@@ -178,6 +178,16 @@ impl Shelf {
         self.link_free.max(now) + load
     }
 
+    /// All that it has.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What is in place or on its way.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = VariantId> + '_ {
+        self.kept.iter().map(|kept| kept.variant)
+    }
+
     pub(crate) fn free(&self) -> u64 {
         self.bytes.saturating_sub(self.used)
     }

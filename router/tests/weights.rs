@@ -165,9 +165,16 @@ fn who_waits_for_weights_is_told_when_their_executor_is_gone_and_late_weights_ar
 /// The placement of models with these rates.
 fn placement(rates: &[f64], memory: &[u64]) -> Placement {
     let profile = LatencyProfile::linear(Duration::ZERO, RUN, 1);
-    let wanted = |&rate: &f64| Wanted { memory: 1, profile: profile.clone(), rate };
+    let wanted = |&rate: &f64| Wanted {
+        memory: 1,
+        load: LOAD,
+        profile: profile.clone(),
+        within: None,
+        rate,
+    };
     let variants = rates.iter().map(wanted).collect();
-    let problem = Problem { variants, memory: memory.to_vec(), moves_max: usize::MAX };
+    let memory = memory.to_vec();
+    let problem = Problem { variants, memory, moves_max: usize::MAX, ..Problem::default() };
     PLACEMENTS[0].solve(&problem, &Placement::default(), &mut Fluid)
 }
 
@@ -257,7 +264,7 @@ fn a_failed_load_frees_its_room_for_what_else_the_placement_wants() {
     let decided = Event::PlacementDecided { placement: placement(&[1.0, 1.0, 0.0], &[2]) };
     assert_eq!(house.tell(decided.clone()), [load(0, 0)]);
     assert_eq!(failed(&mut house, 0, 0), [load(0, 1)]);
-    assert_eq!(house.router.memory_free(ExecutorId(0)), Some(1));
+    assert_eq!(house.router.memory(ExecutorId(0)), Some((1, 2)));
     assert_eq!(house.loaded(0, 1), []);
     // The next epoch tries again, once the pause is over.
     assert_eq!(house.tell(decided.clone()), []);

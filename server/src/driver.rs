@@ -5,21 +5,24 @@
 //! idle executor reaches it with no thread in between (docs/decisions/0010).
 
 mod ledger;
+mod places;
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use batcher::{Deadline, Instant, Request, RequestId};
-use gpu::{Completion, InputPart, LoadedModel, Output, RunError, Timing, Worker};
+use gpu::{Completion, InputPart, Output, RunError, Timing, Worker};
 use models::{BatchId, ExecutorId, Goals, TaskId, VariantId};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use router::{
     Action, Event, Line, PolicyNames, Prediction, Rejection, Router, Shape, ShapeId, Tally,
-    TaskSpec, VariantSpec,
+    TaskSpec,
 };
 use tokio::sync::oneshot;
 
 use self::ledger::{Ledger, Left, Member, Waiting};
+pub use self::places::{OnMove, Placed};
+use crate::carrier::Move;
 use crate::clock::Clock;
 use crate::infer::RequestTiming;
 use crate::post::{Letter, Post};
@@ -96,6 +99,7 @@ pub struct Driver {
     alarm: Condvar,
     on_batch: OnBatch,
     on_unloaded: OnUnloaded,
+    on_move: OnceLock<OnMove>,
     post: Post,
 }
 
@@ -147,6 +151,7 @@ impl Driver {
             alarm: Condvar::new(),
             on_batch,
             on_unloaded,
+            on_move: OnceLock::new(),
             post: Post::default(),
         });
         for (id, cores) in (0_u32..).zip(executors) {
@@ -194,15 +199,6 @@ impl Driver {
         let variant = chosen.map_or(variant, |(variant, _)| variant);
         let (driver, shape) = (Arc::clone(self), shape.id);
         Ticket { driver, id, variant, chosen, shape, outcome, ended: false }
-    }
-
-    /// Puts a loaded variant in place: its models on their executors, then its name in the router.
-    pub fn load(&self, spec: VariantSpec, models: Vec<(ExecutorId, Box<dyn LoadedModel>)>) {
-        let mut state = self.state.lock();
-        for (executor, model) in models {
-            state.workers[executor.index()].install(spec.variant, model);
-        }
-        self.feed(&mut state, Event::VariantLoaded { spec: Box::new(spec) });
     }
 
     /// Stops taking requests for a variant; it is unloaded once all it accepted is answered.
@@ -324,12 +320,21 @@ impl Driver {
                     state.workers.iter().for_each(|worker| worker.remove(variant));
                     (self.on_unloaded)(variant);
                 }
-                // Models are put in place by the repository: no executor states its memory.
-                Action::Load { .. } | Action::Evict { .. } => {}
+                Action::Load { executor, variant } => self.moves(Move::Load(executor, variant)),
+                Action::Evict { executor, variant } => {
+                    state.workers[executor.index()].remove(variant);
+                    self.moves(Move::Evict(executor, variant));
+                }
             }
         }
         if state.router.poll_timeout().is_some_and(|(at, _)| at < state.alarm_at) {
             self.alarm.notify_one();
+        }
+    }
+
+    fn moves(&self, to: Move) {
+        if let Some(on_move) = self.on_move.get() {
+            on_move(to);
         }
     }
 

@@ -73,10 +73,38 @@ impl Router {
         self.cluster.arriving(variant).any(|other| other == executor)
     }
 
-    /// Bytes that are free on an executor that stated its memory.
+    /// What executors that stated their memory hold, in place or on its way.
     #[must_use]
-    pub fn memory_free(&self, executor: ExecutorId) -> Option<u64> {
-        self.store.shelf(executor).map(Shelf::free)
+    pub fn present(&self) -> Placement {
+        let executors = self.store.executors().last().map_or(0, |last| last.index() + 1);
+        let on = |executor: ExecutorId| {
+            let kept = self.store.shelf(executor).into_iter().flat_map(Shelf::kept);
+            kept.map(move |variant| (executor, variant))
+        };
+        Placement::of_pairs(executors, self.store.executors().flat_map(on))
+    }
+
+    /// The executors on which a variant is in place, and those to which it is on its way.
+    #[must_use]
+    pub fn places(&self, variant: VariantId) -> (Vec<ExecutorId>, Vec<ExecutorId>) {
+        (self.cluster.with(variant).collect(), self.cluster.arriving(variant).collect())
+    }
+
+    /// Whether a variant is somewhere, comes, or would be loaded for a request.
+    #[must_use]
+    pub fn reachable(&self, id: VariantId) -> bool {
+        let weights = self.variant(id).and_then(|variant| variant.spec.weights);
+        let holds = |shelf: &Shelf| {
+            shelf.on_demand && weights.is_some_and(|weights| weights.bytes <= shelf.bytes())
+        };
+        let mut shelves = self.store.executors().filter_map(|one| self.store.shelf(one));
+        self.cluster.count(id) > 0 || self.expected(id) || shelves.any(holds)
+    }
+
+    /// Bytes that are free on an executor that stated its memory, and all that it has.
+    #[must_use]
+    pub fn memory(&self, executor: ExecutorId) -> Option<(u64, u64)> {
+        self.store.shelf(executor).map(|shelf| (shelf.free(), shelf.bytes()))
     }
 
     /// Why nobody can answer for a variant that no executor has.

@@ -90,7 +90,7 @@ impl Service {
         let label = member.label();
         let answers = task.metrics.by_variant().into_iter().find(|(variant, _)| *variant == label);
         let devices: Vec<_> = claim.devices.iter().map(toml_text).collect();
-        json!({
+        let mut shown = json!({
             "model": member.served.model,
             "version": member.served.version.to_string(),
             "precision": claim.precision,
@@ -101,7 +101,11 @@ impl Service {
             "devices": devices,
             "answers": answers.map_or(0, |(_, answers)| answers),
             "profile": types::profile_json(&member.served, waiting, prediction),
-        })
+        });
+        if let Some(places) = self.places_json(member.served.variant) {
+            shown["placement"] = places;
+        }
+        shown
     }
 
     /// Who would answer a request of one row that states this objective and no more.

@@ -58,6 +58,7 @@ impl Places {
             variants: models.iter().zip(rates).map(|(model, &rate)| wanted(model, rate)).collect(),
             memory,
             moves_max: usize::MAX,
+            ..Problem::default()
         };
         let executors = problem.memory.len();
         let copies = specs().map(|spec| spec.copy.filter(|_| !spec_is_free(scenario))).collect();
@@ -136,7 +137,9 @@ fn wanted(model: &Model, rate: f64) -> Wanted {
     let rows = f64::from(1 + model.spec.rows_max) / 2.0;
     Wanted {
         memory: bytes(model.spec.weights_mb),
+        load: Duration::ZERO,
         profile: model.profile.clone(),
+        within: model.spec.slo,
         rate: rate * rows,
     }
 }
