@@ -5,6 +5,7 @@
 
 mod all_everywhere;
 mod bin_pack;
+mod by_accuracy;
 mod by_rate;
 #[cfg(test)]
 mod cases;
@@ -14,6 +15,7 @@ mod greedy;
 mod moves;
 mod plan;
 mod selective_replication;
+mod worth;
 
 use std::time::Duration;
 
@@ -60,6 +62,8 @@ pub struct Problem {
     pub families: Vec<Family>,
     /// Until the next placement; zero where there is none.
     pub every: Duration,
+    /// How many placements a policy that searches follows at once; 0 is 1.
+    pub beam: usize,
 }
 
 /// The variants of a task.
@@ -114,7 +118,7 @@ pub struct PlacementEntry {
     pub summary: &'static str,
     /// Whose idea it is.
     pub source: &'static str,
-    solve: fn(&Problem, &mut dyn Oracle) -> Placement,
+    solve: fn(&Problem, &Placement, &mut dyn Oracle) -> Placement,
 }
 
 impl std::fmt::Debug for PlacementEntry {
@@ -124,12 +128,13 @@ impl std::fmt::Debug for PlacementEntry {
 }
 
 /// Every placement policy; the first is the default.
-pub const PLACEMENTS: [PlacementEntry; 5] = [
+pub const PLACEMENTS: [PlacementEntry; 6] = [
     all_everywhere::ENTRY,
     selective_replication::ENTRY,
     bin_pack::ENTRY,
     by_rate::ENTRY,
     greedy::ENTRY,
+    by_accuracy::ENTRY,
 ];
 
 impl PlacementEntry {
@@ -141,7 +146,7 @@ impl PlacementEntry {
         previous: &Placement,
         oracle: &mut dyn Oracle,
     ) -> Placement {
-        let wanted = (self.solve)(problem, oracle);
+        let wanted = (self.solve)(problem, &previous.within(problem), oracle);
         debug_assert!(wanted.fits(problem), "{} fills executors too far", self.name);
         moves::towards(problem, previous, &wanted)
     }

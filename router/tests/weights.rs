@@ -111,6 +111,18 @@ fn nothing_is_loaded_for_whom_a_load_comes_too_late() {
 }
 
 #[test]
+fn a_request_without_deadline_has_its_model_loaded_too() {
+    let mut house = house(1, &[1], true);
+    house.requests += 1;
+    let (id, deadline) = (RequestId(1), Deadline::NONE);
+    let request = Request { id, rows: 1, priority: 1, arrived: house.now, deadline };
+    let shape = Shape { id: ShapeId(0), elements: 1 };
+    let asked = Event::RequestArrived { request, variant: VariantId(0), shape };
+    assert_eq!(house.tell(asked), [load(0, 0)]);
+    assert_eq!(house.loaded(0, 0), [launch(0, 0, 0)]);
+}
+
+#[test]
 fn nothing_is_loaded_on_demand_where_that_was_not_asked_for() {
     let mut house = house(1, &[1], false);
     let refused = Action::Reply { id: RequestId(1), rejection: Rejection::NoExecutor };

@@ -37,10 +37,20 @@ pub enum Move {
     Evict(ExecutorId, VariantId),
 }
 
+/// What a carrier's thread does.
+enum Job {
+    Load(VariantId),
+    /// Lets go of it: it may be the last to hold files, which are removed with it.
+    Drop(Arc<dyn Bring>),
+}
+
+/// What the threads of a [`Carrier`] are to work on.
+pub struct Jobs(Vec<Receiver<Job>>);
+
 /// The way of models to executors.
 pub struct Carrier {
     /// By executor. Unbounded, and short: no executor is asked twice for the same variant.
-    inboxes: Vec<Sender<VariantId>>,
+    inboxes: Vec<Sender<Job>>,
     metrics: Arc<MetricsTable>,
     state: Mutex<State>,
     clock: Clock,
@@ -56,13 +66,10 @@ struct State {
 impl Carrier {
     /// For so many executors; returns what their threads are to work on, for [`Self::start`].
     #[must_use]
-    pub fn new(
-        executors: usize,
-        metrics: Arc<MetricsTable>,
-    ) -> (Arc<Self>, Vec<Receiver<VariantId>>) {
+    pub fn new(executors: usize, metrics: Arc<MetricsTable>) -> (Arc<Self>, Jobs) {
         let (inboxes, jobs) = (0..executors).map(|_| unbounded()).unzip();
         let (state, clock) = (Mutex::default(), Clock::start());
-        (Arc::new(Self { inboxes, metrics, state, clock }), jobs)
+        (Arc::new(Self { inboxes, metrics, state, clock }), Jobs(jobs))
     }
 
     /// Starts the threads, on `cores` only (anywhere, if empty).
@@ -71,17 +78,24 @@ impl Carrier {
     /// When the system gives no thread.
     pub fn start(
         self: &Arc<Self>,
-        jobs: Vec<Receiver<VariantId>>,
+        jobs: Jobs,
         driver: &Weak<Driver>,
         cores: &[usize],
     ) -> std::io::Result<()> {
-        for (executor, jobs) in (0_u32..).map(ExecutorId).zip(jobs) {
+        for (executor, jobs) in (0_u32..).map(ExecutorId).zip(jobs.0) {
             // The driver holds this; threads that held it too would keep their own inboxes open.
             let (carrier, driver) = (Arc::downgrade(self), Weak::clone(driver));
             let cores = cores.to_vec();
             let work = move || {
                 cores::keep_to(&cores);
-                for variant in jobs {
+                for job in jobs {
+                    let variant = match job {
+                        Job::Load(variant) => variant,
+                        Job::Drop(origin) => {
+                            drop(origin);
+                            continue;
+                        }
+                    };
                     let (Some(carrier), Some(driver)) = (carrier.upgrade(), driver.upgrade())
                     else {
                         return;
@@ -105,14 +119,15 @@ impl Carrier {
         self.state.lock().origins.insert(variant, origin);
     }
 
-    /// A variant is nowhere any more.
+    /// A variant is nowhere any more; called under the scheduler's lock.
     pub fn forget(&self, variant: VariantId) {
         let mut state = self.state.lock();
         state.failures.retain(|(failed, _), _| *failed != variant);
         let origin = state.origins.remove(&variant);
         drop(state);
-        // It may be the last to hold files, which are removed with it.
-        drop(origin);
+        if let Some((origin, inbox)) = origin.zip(self.inboxes.first()) {
+            let _ = inbox.send(Job::Drop(origin));
+        }
     }
 
     /// Follows the scheduler; called under its lock.
@@ -121,7 +136,7 @@ impl Carrier {
             Move::Load(executor, variant) => {
                 let inbox = &self.inboxes[executor.index()];
                 // At the end of the server its threads may have gone.
-                let _ = inbox.send(variant);
+                let _ = inbox.send(Job::Load(variant));
             }
             Move::Evict(_, variant) => {
                 if let Some(metrics) = self.metrics.read().get(&variant) {

@@ -199,3 +199,24 @@ fn a_placement_that_differs_only_in_the_numbers_of_equal_executors_moves_nothing
     let again = policy("bin_pack").solve(&problem, &turned, &mut Fluid);
     assert_eq!(again.loads_from(&turned), 0);
 }
+
+#[test]
+fn a_beam_finds_what_always_helping_the_worst_served_first_does_not() {
+    // One place is left. The first variant loses most, but a second place does not help it; one for the other does.
+    let mut oracle = |problem: &Problem, placement: &Placement| {
+        let attainment = if placement.count(1) == 2 { 0.9 } else { 0.5 };
+        let busy = vec![0.0; problem.memory.len()];
+        Foresight { attainment, unserved: vec![9.0, 1.0], busy }
+    };
+    let narrow = Problem {
+        variants: vec![wanted(1, MS, 1.0); 2],
+        memory: vec![2, 1],
+        moves_max: usize::MAX,
+        ..Problem::default()
+    };
+    let wide = Problem { beam: 2, ..narrow.clone() };
+    let mut found = |problem: &Problem| {
+        policy("greedy").solve(problem, &Placement::empty(2), &mut oracle).count(1)
+    };
+    assert_eq!((found(&narrow), found(&wide)), (1, 2));
+}

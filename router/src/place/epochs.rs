@@ -86,7 +86,8 @@ impl Epochs {
             });
         }
         let (memory, every) = (self.memory.clone(), self.every);
-        let problem = Problem { variants, memory, moves_max, families, every };
+        let problem =
+            Problem { variants, memory, moves_max, families, every, ..Problem::default() };
         let mut previous = Placement::empty(self.memory.len());
         for (executor, variant) in present.pairs() {
             if let Some(place) = index(variant).filter(|_| executor.index() < self.memory.len()) {

@@ -126,7 +126,9 @@ impl Router {
         let Some(weights) = weights else { return };
         let state = &self.lanes[lane];
         let run = state.estimate.profile().time(request.rows);
-        let misses = self.cluster.earliest_start(id, now) + run > request.deadline.0;
+        let start = self.cluster.earliest_start(id, now);
+        // Who has no deadline misses it all the same where nothing will ever start.
+        let misses = start == Instant::NEVER || start + run > request.deadline.0;
         let saturated = state.batcher.queue().head().is_some_and(|head| {
             let patience = head.deadline.slack(head.arrived) / SATURATED;
             now.since(head.arrived) > patience
