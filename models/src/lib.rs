@@ -2,6 +2,7 @@
 //!
 //! Plain data with the questions one asks of it. No clock, no IO: parsers take text or bytes, the shells read files.
 
+mod bytes;
 mod catalog;
 mod config;
 mod datatype;
@@ -17,6 +18,7 @@ mod signature;
 mod slo;
 mod task;
 
+pub use bytes::{deserialize_bytes_option, parse_bytes};
 pub use catalog::{
     CatalogError, ModelDescription, ModelFiles, QUEUE_MAX, ROWS_MAX, VersionPolicy, describe,
     model_filename,

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
 use crate::CatalogError;
+use crate::bytes::deserialize_bytes_option;
 use crate::duration::deserialize_duration_option;
 
 /// Our own settings of a model. `models/punctual.example.toml` shows each with its default.
@@ -32,6 +33,9 @@ pub struct ModelSettings {
     pub threads: Option<u32>,
     /// On how many executors the model is loaded; all by default.
     pub executors: Option<u32>,
+    /// Bytes that it takes of an executor's memory; the size of its files by default.
+    #[serde(deserialize_with = "deserialize_bytes_option")]
+    pub memory: Option<u64>,
     /// The batching policy.
     pub policy: Option<String>,
     /// Outputs whose classes have names: the output, and the file of one name a line in the model's folder.
@@ -196,7 +200,7 @@ mod tests {
         assert_eq!(all.slo, Some(Duration::from_millis(25)));
         assert!(all.batch_max.is_some() && all.priority.is_some() && all.priority_levels.is_some());
         assert!(all.queue_max.is_some() && all.threads.is_some() && all.executors.is_some());
-        assert_eq!(all.weight, Some(2.0));
+        assert_eq!((all.weight, all.memory), (Some(2.0), Some(120 << 20)));
         assert_eq!(all.policy.as_deref(), Some("window"));
         assert_eq!(all.labels["scores"], "labels.txt");
         assert_eq!(all.pad["input_ids"].outputs["last_hidden_state"], 1);

@@ -50,7 +50,7 @@ pub enum Action {
         rejection: Rejection,
     },
     /// Bring a variant's weights into an executor's memory, after those asked for before; then say
-    /// [`crate::Event::WeightsLoaded`].
+    /// [`crate::Event::WeightsLoaded`], or [`crate::Event::WeightsFailed`].
     Load {
         /// Where.
         executor: ExecutorId,
@@ -96,6 +96,8 @@ pub enum Rejection {
     NotServed,
     /// No executor has this variant.
     NoExecutor,
+    /// The weights of this variant could not be loaded where they were to be, and no executor has it.
+    LoadFailed,
     /// The executor that ran it is gone.
     ExecutorLost,
     /// The server is shutting down.
@@ -104,7 +106,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// One of each, in the order of [`Self::index`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::DeadlineUnreachable { predicted: Duration::ZERO },
         Self::DeadlineHopeless,
         Self::QueueFull,
@@ -115,6 +117,7 @@ impl Rejection {
         Self::Draining,
         Self::PricedOut,
         Self::GoalsImpossible { nearest: VariantId(0) },
+        Self::LoadFailed,
     ];
 
     /// A dense number, for tables of counters.
@@ -131,6 +134,7 @@ impl Rejection {
             Self::Draining => 7,
             Self::PricedOut => 8,
             Self::GoalsImpossible { .. } => 9,
+            Self::LoadFailed => 10,
         }
     }
 
@@ -145,6 +149,7 @@ impl Rejection {
             | Self::TooManyShapes
             | Self::NotServed
             | Self::NoExecutor
+            | Self::LoadFailed
             | Self::ExecutorLost
             | Self::Draining => false,
         }
@@ -162,6 +167,7 @@ impl Rejection {
             Self::TooManyShapes => "too_many_shapes",
             Self::NotServed => "not_served",
             Self::NoExecutor => "no_executor",
+            Self::LoadFailed => "load_failed",
             Self::ExecutorLost => "executor_lost",
             Self::Draining => "draining",
         }

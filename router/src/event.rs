@@ -118,6 +118,13 @@ pub enum Event {
         /// Of which variant.
         variant: VariantId,
     },
+    /// Weights that the router asked for could not be brought in: nothing of them is there.
+    WeightsFailed {
+        /// Where.
+        executor: ExecutorId,
+        /// Of which variant.
+        variant: VariantId,
+    },
     /// Weights are to be brought where this says, on the executors that stated their memory.
     PlacementDecided {
         /// Where.

@@ -27,5 +27,6 @@ pub use estimate::Prediction;
 pub use event::{Choice, Event, PolicyNames, Shape, ShapeId, TaskSpec, VariantSpec, Weights};
 pub use recording::Line;
 pub use router::{Batch, Reason, Router, RouterSettings, UnknownSetting};
+pub use router::{Demand, MemberDemand, TaskDemand, VariantDemand};
 pub use select::{Draw, SELECTIONS, SelectEntry};
 pub use tally::Tally;

@@ -5,17 +5,23 @@
 
 mod all_everywhere;
 mod bin_pack;
+mod by_accuracy;
 mod by_rate;
 #[cfg(test)]
 mod cases;
+mod epochs;
 mod fluid;
 mod greedy;
 mod moves;
 mod plan;
 mod selective_replication;
+mod worth;
+
+use std::time::Duration;
 
 use models::LatencyProfile;
 
+pub use epochs::Epochs;
 pub use fluid::Fluid;
 pub use plan::Placement;
 
@@ -24,9 +30,13 @@ pub use plan::Placement;
 pub struct Wanted {
     /// Bytes of its weights.
     pub memory: u64,
+    /// How long an executor needs to load them.
+    pub load: Duration,
     /// What a run takes.
     pub profile: LatencyProfile,
-    /// Rows that are asked for in a second.
+    /// Within which time answers are wanted, if that is known.
+    pub within: Option<Duration>,
+    /// Rows that are asked for in a second, by its own name and as the one wished for of a task.
     pub rate: f64,
 }
 
@@ -39,7 +49,7 @@ impl Wanted {
 }
 
 /// What is to be placed, and where there is room. Variants and executors are numbered densely.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Problem {
     /// By variant.
     pub variants: Vec<Wanted>,
@@ -48,6 +58,32 @@ pub struct Problem {
     /// The most weights that are loaded to get from the previous placement to the next; what is in place already is
     /// free, and so is letting go.
     pub moves_max: usize,
+    /// Variants that can answer the same requests.
+    pub families: Vec<Family>,
+    /// Until the next placement; zero where there is none.
+    pub every: Duration,
+    /// How many placements a policy that searches follows at once; 0 is 1.
+    pub beam: usize,
+}
+
+/// The variants of a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Family {
+    /// The most accurate first.
+    pub members: Vec<Member>,
+    /// Within which time answers are wanted, if that is known.
+    pub within: Option<Duration>,
+}
+
+/// A variant of a task.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Member {
+    /// Which variant of the problem.
+    pub variant: usize,
+    /// How often it is right.
+    pub accuracy: f64,
+    /// Rows a second that it would answer if all variants were in place and idle. Counted in [`Wanted::rate`] too.
+    pub rate: f64,
 }
 
 /// What a placement would do.
@@ -82,7 +118,7 @@ pub struct PlacementEntry {
     pub summary: &'static str,
     /// Whose idea it is.
     pub source: &'static str,
-    solve: fn(&Problem, &mut dyn Oracle) -> Placement,
+    solve: fn(&Problem, &Placement, &mut dyn Oracle) -> Placement,
 }
 
 impl std::fmt::Debug for PlacementEntry {
@@ -92,12 +128,13 @@ impl std::fmt::Debug for PlacementEntry {
 }
 
 /// Every placement policy; the first is the default.
-pub const PLACEMENTS: [PlacementEntry; 5] = [
+pub const PLACEMENTS: [PlacementEntry; 6] = [
     all_everywhere::ENTRY,
     selective_replication::ENTRY,
     bin_pack::ENTRY,
     by_rate::ENTRY,
     greedy::ENTRY,
+    by_accuracy::ENTRY,
 ];
 
 impl PlacementEntry {
@@ -109,7 +146,7 @@ impl PlacementEntry {
         previous: &Placement,
         oracle: &mut dyn Oracle,
     ) -> Placement {
-        let wanted = (self.solve)(problem, oracle);
+        let wanted = (self.solve)(problem, &previous.within(problem), oracle);
         debug_assert!(wanted.fits(problem), "{} fills executors too far", self.name);
         moves::towards(problem, previous, &wanted)
     }

@@ -1,5 +1,6 @@
 //! The scheduler's root state machine: events in, actions out.
 
+mod demand;
 mod door;
 mod lanes;
 mod policies;
@@ -15,6 +16,7 @@ use batcher::{Instant, Ran, Request, RequestId};
 use models::{BatchId, ExecutorId, VariantId};
 use serde::{Deserialize, Serialize};
 
+pub use self::demand::{Demand, MemberDemand, TaskDemand, VariantDemand};
 use self::tasks::Task;
 use crate::admit::{ADMISSIONS, Admission};
 use crate::agenda::Agenda;
@@ -108,6 +110,8 @@ struct Variant {
     lanes: Vec<(ShapeId, LaneId)>,
     waiting: usize,
     retired: bool,
+    /// Rows asked of it by its own name, where weights move.
+    asked: u64,
     /// Variants with a much shorter objective: see `within_courtesy`.
     tighter: Vec<VariantId>,
 }
@@ -237,6 +241,9 @@ impl Router {
             }
             Event::WeightsLoaded { executor, variant } => {
                 self.weights_loaded(executor, variant, now)
+            }
+            Event::WeightsFailed { executor, variant } => {
+                self.weights_failed(executor, variant, now)
             }
             Event::PlacementDecided { placement } => self.placement_decided(placement, now),
             Event::Draining => self.draining = true,

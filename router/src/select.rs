@@ -141,6 +141,13 @@ pub(crate) fn by_objective(objective: Objective) -> &'static SelectEntry {
     }
 }
 
+/// The policy that says who would answer if every variant were in place and idle: one that reckons with the present
+/// load then takes the most accurate in time.
+pub(crate) fn wish_of(name: &str) -> &'static SelectEntry {
+    let blind = [&fixed::ENTRY, &fastest::ENTRY, &cheapest::ENTRY];
+    blind.into_iter().find(|entry| entry.name == name).unwrap_or(&most_accurate_in_time::ENTRY)
+}
+
 /// The one that is predicted to answer first; of equals the first, which is the most accurate.
 pub(crate) fn soonest(prospects: &mut dyn Iterator<Item = Prospect>) -> Option<Prospect> {
     prospects.min_by_key(Prospect::end)

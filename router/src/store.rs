@@ -26,7 +26,25 @@ pub(crate) struct Shelf {
     link_free: Instant,
     /// In place or on their way.
     kept: Vec<Kept>,
+    /// What could not be loaded there when it was last tried.
+    failed: Vec<Failed>,
 }
+
+/// Weights that could not be loaded.
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    variant: VariantId,
+    /// In a row.
+    times: u32,
+    /// Not tried again before.
+    until: Instant,
+}
+
+/// After a failed load the same is not tried on that executor for so long, and after each further one for twice as
+/// long as before, up to a bound: a device that is short of memory for a moment recovers in seconds, and a file that
+/// is broken costs next to nothing.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(64);
 
 #[derive(Clone, Copy, Debug)]
 struct Kept {
@@ -48,8 +66,14 @@ impl Store {
             self.shelves.resize_with(index + 1, || None);
         }
         let link_free = Instant::ZERO;
-        self.shelves[index] =
-            Some(Shelf { bytes, used: 0, on_demand, link_free, kept: Vec::new() });
+        self.shelves[index] = Some(Shelf {
+            bytes,
+            used: 0,
+            on_demand,
+            link_free,
+            kept: Vec::new(),
+            failed: Vec::new(),
+        });
     }
 
     /// An executor is gone with all that its memory held.
@@ -100,7 +124,31 @@ impl Store {
         for index in 0..self.shelves.len() {
             let executor = ExecutorId(u32::try_from(index).expect("executors are counted in u32"));
             self.evict(executor, variant);
+            self.settle(executor, variant);
         }
+    }
+
+    /// Weights could not be loaded: their room is free again, and they are not asked for at once again.
+    pub(crate) fn fail(&mut self, executor: ExecutorId, variant: VariantId, now: Instant) {
+        self.evict(executor, variant);
+        let Some(shelf) = self.shelf_mut(executor) else { return };
+        let known = shelf.failed.iter().position(|failed| failed.variant == variant);
+        let times = known.map_or(0, |place| shelf.failed.swap_remove(place).times);
+        let wait = RETRY_FIRST * 2_u32.saturating_pow(times).min(1 << 16);
+        let until = now + wait.min(RETRY_MAX);
+        shelf.failed.push(Failed { variant, times: times.saturating_add(1), until });
+    }
+
+    /// Weights have been loaded: what failed before is forgotten.
+    pub(crate) fn settle(&mut self, executor: ExecutorId, variant: VariantId) {
+        if let Some(shelf) = self.shelf_mut(executor) {
+            shelf.failed.retain(|failed| failed.variant != variant);
+        }
+    }
+
+    /// Whether those weights could not be loaded on some executor.
+    pub(crate) fn failed(&self, variant: VariantId) -> bool {
+        self.shelves.iter().flatten().any(|shelf| shelf.failed(variant))
     }
 
     /// Weights are used now.
@@ -130,8 +178,28 @@ impl Shelf {
         self.link_free.max(now) + load
     }
 
+    /// All that it has.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What is in place or on its way.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = VariantId> + '_ {
+        self.kept.iter().map(|kept| kept.variant)
+    }
+
     pub(crate) fn free(&self) -> u64 {
         self.bytes.saturating_sub(self.used)
+    }
+
+    /// Whether those weights could not be loaded here when that was last tried.
+    pub(crate) fn failed(&self, variant: VariantId) -> bool {
+        self.failed.iter().any(|failed| failed.variant == variant)
+    }
+
+    /// Whether those weights can be asked for: they did not just fail to load.
+    pub(crate) fn may_try(&self, variant: VariantId, now: Instant) -> bool {
+        self.failed.iter().all(|failed| failed.variant != variant || failed.until <= now)
     }
 
     pub(crate) fn has(&self, variant: VariantId) -> bool {

@@ -26,6 +26,10 @@ pub struct Tally {
     pub withdrawn: u64,
     /// Weights that executors were asked to load.
     pub loads: u64,
+    /// Of those, the ones that failed.
+    pub loads_failed: u64,
+    /// Weights that executors let go.
+    pub evictions: u64,
 }
 
 impl Tally {

@@ -2,6 +2,8 @@
 
 pub mod device;
 pub mod flags;
+pub mod placement;
+pub mod size;
 pub mod span;
 pub mod triton;
 
@@ -13,6 +15,8 @@ use router::RouterSettings;
 
 pub use self::device::DeviceChoice;
 pub use self::flags::{ControlMode, Flags};
+pub use self::placement::PlacementConfig;
+pub use self::size::Size;
 pub use self::span::Span;
 use crate::logging::LogFormat;
 use crate::service::{LogSettings, PolicyChoice};
@@ -34,6 +38,8 @@ pub struct Config {
     pub models: ModelsConfig,
     /// Where models run.
     pub devices: Vec<DeviceChoice>,
+    /// Which models are where; `None` for every model on every executor.
+    pub placement: Option<PlacementConfig>,
     /// The runtime's library, where it is not in its usual places.
     pub onnxruntime: Option<PathBuf>,
     /// The batching policy, where a model does not say.
@@ -164,6 +170,7 @@ impl Config {
             record: flags.record.clone(),
             models: models_config(flags)?,
             devices: flags.device.clone().unwrap_or_else(|| vec![DeviceChoice::Cpus]),
+            placement: placement::placement(flags)?,
             onnxruntime: flags.onnxruntime.clone(),
             policy: flags.policy.clone().unwrap_or_else(|| batcher::ALL[0].name.into()),
             queue_max: flags.queue_max.unwrap_or(models::QUEUE_MAX),
@@ -277,7 +284,9 @@ fn check_names(flags: &Flags) -> Result<(), ConfigError> {
     };
     check("policy", &flags.policy, batcher::ALL.iter().map(|row| row.name).collect())?;
     check("admission", &flags.admission, router::ADMISSIONS.iter().map(|row| row.name).collect())?;
-    check("dispatch", &flags.dispatch, router::DISPATCHES.iter().map(|row| row.name).collect())
+    check("dispatch", &flags.dispatch, router::DISPATCHES.iter().map(|row| row.name).collect())?;
+    let placements = router::place::PLACEMENTS.iter();
+    check("placement", &flags.placement, placements.map(|row| row.name).collect())
 }
 
 /// The settings of a file's text, with those of `flags` in place of the file's where both speak.
@@ -355,6 +364,18 @@ mod tests {
             ),
             ("--model-repository a --log-format xml", "--log-format: "),
             ("--model-repository a --repository-poll-secs 0", "--repository-poll-secs: "),
+            (
+                "--model-repository a --placement best",
+                "--placement: unknown policy \"best\"; allowed",
+            ),
+            (
+                "--model-repository a --placement-moves 2",
+                "--placement-moves: needs --device-memory",
+            ),
+            (
+                "--model-repository a --device-memory 1GB --placement-epoch 0s",
+                "--placement-epoch: ",
+            ),
         ];
         for (line, expected) in cases {
             let error = Config::resolve(&flags(line)).unwrap_err().to_string();

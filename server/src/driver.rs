@@ -6,22 +6,25 @@
 
 mod feedback;
 mod ledger;
+mod places;
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use batcher::{Deadline, Instant, Request, RequestId};
-use gpu::{Completion, InputPart, LoadedModel, Output, RunError, Timing, Worker};
+use gpu::{Completion, InputPart, Output, RunError, Timing, Worker};
 use models::{BatchId, ExecutorId, Goals, TaskId, VariantId};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use router::{
     Action, Event, Line, PolicyNames, Prediction, Rejection, Router, Shape, ShapeId, Tally,
-    TaskSpec, VariantSpec,
+    TaskSpec,
 };
 use tokio::sync::oneshot;
 
 pub use self::feedback::Pick;
 use self::ledger::{Ledger, Left, Member, Waiting};
+pub use self::places::{OnMove, Placed};
+use crate::carrier::Move;
 use crate::clock::Clock;
 use crate::infer::RequestTiming;
 use crate::post::{Letter, Post};
@@ -98,6 +101,7 @@ pub struct Driver {
     alarm: Condvar,
     on_batch: OnBatch,
     on_unloaded: OnUnloaded,
+    on_move: OnceLock<OnMove>,
     post: Post,
 }
 
@@ -149,6 +153,7 @@ impl Driver {
             alarm: Condvar::new(),
             on_batch,
             on_unloaded,
+            on_move: OnceLock::new(),
             post: Post::default(),
         });
         // Where executors have all cores, connections share them.
@@ -200,15 +205,6 @@ impl Driver {
         let variant = chosen.map_or(variant, |pick| pick.variant);
         let (driver, shape) = (Arc::clone(self), shape.id);
         Ticket { driver, id, variant, chosen, shape, outcome, ended: false }
-    }
-
-    /// Puts a loaded variant in place: its models on their executors, then its name in the router.
-    pub fn load(&self, spec: VariantSpec, models: Vec<(ExecutorId, Box<dyn LoadedModel>)>) {
-        let mut state = self.state.lock();
-        for (executor, model) in models {
-            state.workers[executor.index()].install(spec.variant, model);
-        }
-        self.feed(&mut state, Event::VariantLoaded { spec: Box::new(spec) });
     }
 
     /// Stops taking requests for a variant; it is unloaded once all it accepted is answered.
@@ -330,12 +326,21 @@ impl Driver {
                     state.workers.iter().for_each(|worker| worker.remove(variant));
                     (self.on_unloaded)(variant);
                 }
-                // Models are put in place by the repository: no executor states its memory.
-                Action::Load { .. } | Action::Evict { .. } => {}
+                Action::Load { executor, variant } => self.moves(Move::Load(executor, variant)),
+                Action::Evict { executor, variant } => {
+                    state.workers[executor.index()].remove(variant);
+                    self.moves(Move::Evict(executor, variant));
+                }
             }
         }
         if state.router.poll_timeout().is_some_and(|(at, _)| at < state.alarm_at) {
             self.alarm.notify_one();
+        }
+    }
+
+    fn moves(&self, to: Move) {
+        if let Some(on_move) = self.on_move.get() {
+            on_move(to);
         }
     }
 

@@ -36,6 +36,7 @@ pub struct Metrics {
     models: Mutex<BTreeMap<Key, Arc<ModelMetrics>>>,
     /// The processor's times at the scrape before.
     cpu_before: Mutex<CpuTimes>,
+    memory: Mutex<Vec<(u64, u64)>>,
 }
 
 type Key = (String, String);
@@ -46,7 +47,8 @@ impl Metrics {
     pub fn new() -> Arc<Self> {
         let described = Store::default();
         ALL.iter().for_each(|metric| metric.describe(&described));
-        Arc::new(Self { described, models: Mutex::default(), cpu_before: Mutex::default() })
+        let (models, cpu_before, memory) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { described, models, cpu_before, memory })
     }
 
     /// The counters of a model version, made at the first call; to be kept by whoever serves it.
@@ -74,11 +76,17 @@ impl Metrics {
         models
     }
 
+    /// By executor, the bytes of models on it and all that it holds.
+    pub fn memory(&self, by_executor: Vec<(u64, u64)>) {
+        *self.memory.lock() = by_executor;
+    }
+
     /// The whole table in Prometheus' text format 0.0.4.
     #[must_use]
     pub fn render(&self) -> String {
         let models = self.served();
         let process = Process::read(models.len(), &mut self.cpu_before.lock());
+        let process = Process { memory: self.memory.lock().clone(), ..process };
         let mut text = String::new();
         let labels = |model: &Arc<ModelMetrics>| {
             format!("{},{}", label("model", model.name()), label("version", model.version()))

@@ -2,6 +2,7 @@
 
 mod files;
 pub mod loader;
+mod origin;
 pub mod overrides;
 pub mod prepare;
 pub mod scan;
@@ -10,6 +11,7 @@ pub mod state;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use models::TaskSettings;
@@ -269,7 +271,8 @@ impl Repository {
         let files = Overridden::write(&overrides.files).map_err(Failure::Invalid)?;
         let found = FoundModel::of(&self.config.repositories[0], files.folder());
         seen.overridden.insert(model.to_owned());
-        let load = Load { config: overrides.config, files: Some(files), ..whole(model, &found) };
+        let files = Some(Arc::new(files));
+        let load = Load { config: overrides.config, files, ..whole(model, &found) };
         Ok(load)
     }
 }

@@ -2,6 +2,7 @@
 
 mod feedback;
 mod inference;
+mod places;
 mod policies;
 mod refusal;
 mod seams;
@@ -14,19 +15,22 @@ use std::sync::{Arc, OnceLock};
 
 use batcher::PolicySettings;
 use models::VariantId;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use prost_reflect::DynamicMessage;
 use router::{Router, VariantSpec};
 
+use self::places::Places;
+pub use self::places::Placing;
 pub use self::policies::PolicyChoice;
 use self::policies::Unnamed;
-pub use self::seams::{Control, Later, Loaded, ServiceOptions};
+pub use self::seams::{Control, Later, Loaded, Movable, ServiceOptions};
 pub use self::types::{IndexEntry, LoadOverrides, ModelMetadata, ServerMetadata, TensorMetadata};
+use crate::carrier::{Carrier, MetricsTable};
 use crate::clock::Clock;
 use crate::driver::Driver;
 pub use crate::logging::LogSettings;
 use crate::logging::Logging;
-use crate::metrics::{Metrics, ModelMetrics};
+use crate::metrics::Metrics;
 use crate::record::Recorder;
 use crate::served::{Catalog, Served};
 pub use crate::statistics::{
@@ -48,9 +52,6 @@ const EXTENSIONS: [&str; 8] = [
     "logging",
 ];
 
-/// The metrics of each variant that is not yet unloaded.
-type MetricsTable = RwLock<BTreeMap<VariantId, Arc<ModelMetrics>>>;
-
 /// Called when a withdrawn version has answered all that it accepted.
 pub type Gone = Box<dyn FnOnce() + Send>;
 
@@ -65,6 +66,7 @@ pub struct Service {
     metrics: Arc<Metrics>,
     variants: Arc<MetricsTable>,
     leaving: Arc<Mutex<BTreeMap<VariantId, Gone>>>,
+    places: Option<Places>,
     variant_next: AtomicU32,
     control: OnceLock<Arc<dyn Control>>,
     logging: OnceLock<Logging>,
@@ -107,7 +109,12 @@ impl Service {
         };
         let leaving: Arc<Mutex<BTreeMap<VariantId, Gone>>> = Arc::default();
         let (left, table) = (Arc::clone(&leaving), Arc::clone(&variants));
+        let unloaded: Arc<OnceLock<Arc<Carrier>>> = Arc::default();
+        let carrier = Arc::clone(&unloaded);
         let on_unloaded = move |variant: VariantId| {
+            if let Some(carrier) = carrier.get() {
+                carrier.forget(variant);
+            }
             tracing::debug!(variant = variant.0, "unloaded");
             // A batch that ends only now had lost all its clients: it is counted nowhere.
             table.write().remove(&variant);
@@ -118,6 +125,11 @@ impl Service {
         };
         let driver =
             Driver::start(router, executors, recorder, Box::new(on_batch), Box::new(on_unloaded))?;
+        let place = |placing| Places::start(placing, &driver, Arc::clone(&variants));
+        let places = options.placing.as_ref().map(place).transpose()?;
+        if let Some(places) = &places {
+            drop(unloaded.set(Arc::clone(&places.carrier)));
+        }
         Ok(Arc::new(Self {
             unnamed: Mutex::new(Unnamed::new(options.policy.clone())),
             options,
@@ -127,6 +139,7 @@ impl Service {
             metrics: Metrics::new(),
             variants,
             leaving,
+            places,
             variant_next: AtomicU32::new(0),
             control: OnceLock::new(),
             logging: OnceLock::new(),
@@ -168,6 +181,7 @@ impl Service {
             batch_max,
             alone_because,
             executors,
+            weights,
         } = loaded;
         let metrics = self.metrics.model(&description.name, &version.to_string());
         metrics.profiled(&profile);
@@ -190,8 +204,11 @@ impl Service {
             settings,
             weight: description.weight,
             executors: executors.iter().map(|(executor, _)| *executor).collect(),
-            weights: None,
+            weights: weights.as_ref().map(|movable| movable.weights),
         };
+        if let (Some(places), Some(movable)) = (&self.places, weights) {
+            places.carrier.know(variant, movable.origin);
+        }
         self.driver.load(spec, executors);
         drop(unnamed);
         let measured = served::Measured { profile, batch_max, alone_because };
@@ -233,8 +250,12 @@ impl Service {
     /// That model (version) answers inference requests.
     #[must_use]
     pub fn model_ready(&self, model: &str, version: Option<&str>) -> bool {
-        let found =
-            || self.catalog.find(model, version).is_ok() || self.task(model, version).is_some();
+        let found = || match self.catalog.find(model, version) {
+            Ok(served) => self.reachable(served.variant),
+            Err(_) => self.task(model, version).is_some_and(|task| {
+                task.members.iter().any(|member| self.reachable(member.served.variant))
+            }),
+        };
         !self.stopping.load(Ordering::Relaxed) && found()
     }
 
@@ -321,7 +342,11 @@ impl Service {
     ) -> Result<serde_json::Value, Failure> {
         let served = self.catalog.find(model, version)?;
         let (waiting, prediction) = self.driver.view(served.variant);
-        Ok(types::profile_json(&served, waiting, prediction))
+        let mut profile = types::profile_json(&served, waiting, prediction);
+        if let Some(places) = self.places_json(served.variant) {
+            profile["placement"] = places;
+        }
+        Ok(profile)
     }
 
     /// What a model has done, every version if none is named; every model if none is named.
@@ -348,6 +373,7 @@ impl Service {
         for served in self.catalog.all() {
             served.metrics.waiting(self.driver.view(served.variant).0);
         }
+        self.metrics.memory(self.memory());
         self.metrics.render()
     }
 

@@ -64,7 +64,7 @@ fn start_with(root: &Path, profile: &str, flags: impl FnOnce(&mut Command)) -> S
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     output.read_line(&mut line).unwrap();
-    assert!(line.contains("models ready: 1"), "{line}");
+    assert!(line.contains("models ready: "), "{line}");
     let ports = serde_json::from_str(&std::fs::read_to_string(ports).unwrap()).unwrap();
     Server { child, ports, output }
 }
@@ -76,9 +76,13 @@ impl Server {
 
     /// Sends a request of one row and leaves its answer to be read.
     fn ask(&self) -> TcpStream {
+        self.ask_of("m")
+    }
+
+    fn ask_of(&self, model: &str) -> TcpStream {
         let body = r#"{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}]}"#;
         let request = format!(
-            "POST /v2/models/m/infer HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            "POST /v2/models/{model}/infer HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         send(self.port("http"), &request)
@@ -92,15 +96,16 @@ impl Server {
         self.child.wait().unwrap().code()
     }
 
+    fn metrics(&self) -> String {
+        let request = "GET /metrics HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
+        answer(send(self.port("metrics"), request))
+    }
+
     /// Asks until so many requests wait behind a running one.
     fn wait_for_waiting(&self, waiting: u32) {
         let line =
             format!("nv_inference_pending_request_count{{model=\"m\",version=\"1\"}} {waiting}");
-        let page = || {
-            let request = "GET /metrics HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
-            answer(send(self.port("metrics"), request))
-        };
-        while !page().contains(&line) {}
+        while !self.metrics().contains(&line) {}
     }
 }
 
@@ -132,7 +137,7 @@ fn the_ports_are_written_and_the_printed_line_answers_as_pasted() {
     let body = lines[4].split_once(" -d '").unwrap().1.trim_end().strip_suffix('\'').unwrap();
     assert!(lines[4].starts_with(&format!("curl -s http://localhost:{http}/v2/models/m/infer ")));
     let request = format!(
-        "POST /v2/models/m/infer HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /v2/models/{model}/infer HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     let text = answer(send(http, &request));
@@ -216,4 +221,43 @@ fn at_sighup_the_policies_of_the_settings_file_take_over_and_no_request_is_lost(
     let changes: Vec<&str> = changes.collect();
     assert!(matches!(changes[..], [one] if one.contains("[[0,\"single\"]]")), "{changes:?}");
     sim::replay(recording.lines()).unwrap();
+}
+
+#[test]
+fn an_executor_that_holds_one_of_two_models_answers_for_both_and_a_broken_file_fails_its_load_alone()
+ {
+    let root = repository();
+    std::fs::create_dir_all(root.path().join("n/1")).unwrap();
+    std::fs::write(root.path().join("n/1/model.onnx"), MODEL).unwrap();
+    let memory = format!("{}B", MODEL.len() + MODEL.len() / 2);
+    let mut server = start_with(root.path(), FAST, |command| {
+        command.args(["--device-memory", &memory, "--placement-epoch", "60min"]);
+    });
+    for model in ["m", "n", "m"] {
+        let said = answer(server.ask_of(model));
+        assert!(said.starts_with("HTTP/1.1 200"), "{model}: {said}");
+    }
+    let page = server.metrics();
+    let held = format!("punctual_executor_model_bytes{{executor=\"0\"}} {}\n", MODEL.len());
+    assert!(page.contains(&held), "{page}");
+    let evicted =
+        |model: &str| format!("punctual_evictions_total{{model=\"{model}\",version=\"1\"}} 0\n");
+    assert!(!page.contains(&evicted("n")), "{page}");
+    // What was measured is not there any more.
+    std::fs::write(root.path().join("n/1/model.onnx"), "no model").unwrap();
+    let said = answer(server.ask_of("n"));
+    assert!(said.starts_with("HTTP/1.1 503") && said.contains("load_failed"), "{said}");
+    assert!(answer(server.ask_of("m")).starts_with("HTTP/1.1 200"));
+    server.signal(Signal::TERM);
+    assert_eq!(server.code(), Some(0));
+}
+
+#[test]
+fn a_model_that_no_executor_can_hold_is_refused_at_its_load() {
+    let root = repository();
+    let mut child = command(root.path(), FAST).args(["--device-memory", "10B"]).spawn().unwrap();
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert_ne!(child.wait().unwrap().code(), Some(0));
+    assert!(log.contains("no executor holds more than 10 (--device-memory)"), "{log}");
 }

@@ -121,6 +121,11 @@ impl SimExecutor {
         }
     }
 
+    /// Share of loads of weights that fail.
+    pub(crate) fn load_failure_share(&self) -> f64 {
+        self.spec.load_failure_share
+    }
+
     /// Mean time between breakdowns.
     pub(crate) fn breakdown_every(&self) -> Option<Duration> {
         self.spec.breakdown_every

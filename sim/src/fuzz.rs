@@ -5,13 +5,13 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use router::place::PLACEMENTS;
-use router::{ADMISSIONS, DISPATCHES};
+use router::{ADMISSIONS, DISPATCHES, SELECTIONS};
 
 use crate::scenario::RouterChoice;
-use crate::{CopyIn, ExecutorSpec, ModelSpec, PlacementSpec, ProfileSpec, Scenario};
+use crate::{Answers, CopyIn, ExecutorSpec, ModelSpec, PlacementSpec, ProfileSpec, Scenario};
 
 /// The scenario of that seed: up to four executors that stall, fail and break down, up to five models with and without
-/// deadlines, some with memory for a part of them, under any policies, from idle to several times overloaded, with clients that leave.
+/// deadlines, some with memory for a part of them, some variants of a task, under any policies, from idle to several times overloaded, with clients that leave.
 #[must_use]
 pub fn random_scenario(seed: u64) -> Scenario {
     let mut rng = Pcg64Mcg::seed_from_u64(seed ^ 0x5eed);
@@ -39,7 +39,29 @@ pub fn random_scenario(seed: u64) -> Scenario {
     if rng.random_bool(0.3) {
         give_memory(&mut scenario, &mut rng);
     }
+    let mut rng = Pcg64Mcg::seed_from_u64(seed ^ 0x7a5c);
+    if rng.random_bool(0.3) {
+        give_task(&mut scenario, &mut rng);
+    }
     scenario
+}
+
+/// A task that all models can answer; some executors cannot load them now and then.
+fn give_task(scenario: &mut Scenario, rng: &mut Pcg64Mcg) {
+    let fraction = |rng: &mut Pcg64Mcg| rng.random_range(0.0..1.0_f64);
+    for model in &mut scenario.models {
+        let accuracy = fraction(rng).try_into().expect("a share of 1");
+        let cost = fraction(rng).try_into().expect("a cost above 0");
+        model.answers = Some(Answers { task: "task".to_owned(), accuracy, cost });
+    }
+    scenario.router.selection =
+        rng.random_bool(0.6).then(|| any(&SELECTIONS.map(|entry| entry.name), rng));
+    if let Some(placement) = &mut scenario.placement {
+        placement.foresight = false;
+    }
+    for executor in &mut scenario.executors {
+        executor.load_failure_share = if rng.random_bool(0.5) { rng.random::<f64>() } else { 0.0 };
+    }
 }
 
 /// Memory that is too small for all, and weights that come and go.

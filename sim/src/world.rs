@@ -48,7 +48,7 @@ enum Happening {
     End { executor: ExecutorId, life: u32, batch: BatchId, fails: bool },
     Breakdown { executor: ExecutorId },
     Repair { executor: ExecutorId },
-    Loaded { executor: ExecutorId, life: u32, variant: VariantId },
+    Loaded { executor: ExecutorId, life: u32, variant: VariantId, fails: bool },
     Epoch,
 }
 
@@ -369,7 +369,9 @@ impl World {
                 }
                 Ok(())
             }
-            Happening::Loaded { executor, life, variant } => self.loaded(executor, life, variant),
+            Happening::Loaded { executor, life, variant, fails } => {
+                self.loaded(executor, life, (variant, fails))
+            }
             Happening::Epoch => self.epoch(),
         }
     }

@@ -11,7 +11,7 @@ pub(super) const ENTRY: PlacementEntry = PlacementEntry {
     solve,
 };
 
-fn solve(problem: &Problem, _: &mut dyn Oracle) -> Placement {
+fn solve(problem: &Problem, _: &Placement, _: &mut dyn Oracle) -> Placement {
     let mut placement = once_each(problem);
     let mut order: Vec<usize> = (0..problem.variants.len()).collect();
     order.sort_by(|&one, &other| {

@@ -14,9 +14,9 @@ pub(super) const ENTRY: PlacementEntry = PlacementEntry {
 
 /// Executors are planned to be busy for this share of time: with more, random arrivals make queues that grow without
 /// bound (at 0.8 a queue of random arrivals and even service holds two on average).
-const BUSY_MAX: f64 = 0.8;
+pub(super) const BUSY_MAX: f64 = 0.8;
 
-fn solve(problem: &Problem, _: &mut dyn Oracle) -> Placement {
+fn solve(problem: &Problem, _: &Placement, _: &mut dyn Oracle) -> Placement {
     let mut parts: Vec<(f64, usize)> = Vec::new();
     for (variant, wanted) in problem.variants.iter().enumerate() {
         let load = wanted.load();

@@ -10,7 +10,7 @@ pub(super) const ENTRY: PlacementEntry = PlacementEntry {
     solve,
 };
 
-fn solve(problem: &Problem, _: &mut dyn Oracle) -> Placement {
+fn solve(problem: &Problem, _: &Placement, _: &mut dyn Oracle) -> Placement {
     let executors = problem.memory.len();
     let total: f64 = problem.variants.iter().map(super::Wanted::load).sum();
     let mut order: Vec<(f64, usize)> = Vec::new();

@@ -10,7 +10,8 @@ use super::*;
 const MS: Duration = Duration::from_millis(1);
 
 fn wanted(memory: u64, run: Duration, rate: f64) -> Wanted {
-    Wanted { memory, profile: LatencyProfile::linear(run - run / 2, run / 2, 4), rate }
+    let profile = LatencyProfile::linear(run - run / 2, run / 2, 4);
+    Wanted { memory, load: Duration::ZERO, profile, within: None, rate }
 }
 
 fn policy(name: &str) -> &'static PlacementEntry {
@@ -30,8 +31,14 @@ fn problems() -> impl Strategy<Value = Problem> {
     let variant = (1_u64..40, 1_u32..50, 0_u32..30)
         .prop_map(|(memory, run, rate)| wanted(memory, MS * run, f64::from(rate)));
     let executors = proptest::collection::vec(1_u64..100, 1..7);
-    (proptest::collection::vec(variant, 1..14), executors, 0_usize..30)
-        .prop_map(|(variants, memory, moves_max)| Problem { variants, memory, moves_max })
+    (proptest::collection::vec(variant, 1..14), executors, 0_usize..30).prop_map(
+        |(variants, memory, moves_max)| Problem {
+            variants,
+            memory,
+            moves_max,
+            ..Problem::default()
+        },
+    )
 }
 
 proptest! {
@@ -105,6 +112,7 @@ fn two_models_that_fit_twice_stand_on_both_devices_for_the_sake_of_bursts() {
         variants: vec![wanted(5, 100 * MS, 3.0), wanted(5, 100 * MS, 3.0)],
         memory: vec![13, 13],
         moves_max: usize::MAX,
+        ..Problem::default()
     };
     for name in ["all_everywhere", "selective_replication"] {
         assert_eq!(solved(name, &two).places(), 4, "{name}");
@@ -122,6 +130,7 @@ fn selective_replication_evens_out_the_bursts_that_variants_stand() {
         ],
         memory: vec![1; 10],
         moves_max: usize::MAX,
+        ..Problem::default()
     };
     let placement = solved("selective_replication", &problem);
     assert_eq!([0, 1, 2].map(|variant| count(&placement, variant)), [6, 3, 1]);
@@ -133,6 +142,7 @@ fn replicas_by_rate_follow_the_share_of_the_load() {
         variants: vec![wanted(1, 10 * MS, 60.0), wanted(1, 20 * MS, 15.0), wanted(1, MS, 1.0)],
         memory: vec![9; 10],
         moves_max: usize::MAX,
+        ..Problem::default()
     };
     let placement = solved("by_rate", &problem);
     assert_eq!([0, 1, 2].map(|variant| count(&placement, variant)), [7, 3, 1]);
@@ -144,6 +154,7 @@ fn packing_leaves_executors_empty_and_cuts_what_is_too_heavy_for_one() {
         variants: vec![wanted(4, 10 * MS, 20.0); 4],
         memory: vec![16; 5],
         moves_max: usize::MAX,
+        ..Problem::default()
     };
     let placement = solved("bin_pack", &light);
     let used = (0..5).filter(|&executor| placement.on(ExecutorId(executor)).count() > 0).count();
@@ -158,6 +169,7 @@ fn greedy_gives_places_to_whom_the_oracle_says_is_served_worst() {
         variants: vec![wanted(1, 10 * MS, 10.0); 3],
         memory: vec![2; 3],
         moves_max: usize::MAX,
+        ..Problem::default()
     };
     let mut asked = 0;
     let mut oracle = |problem: &Problem, placement: &Placement| {
@@ -180,9 +192,31 @@ fn a_placement_that_differs_only_in_the_numbers_of_equal_executors_moves_nothing
         variants: (1..9).map(|rate| wanted(5, 10 * MS, f64::from(rate))).collect(),
         memory: vec![10; 4],
         moves_max: usize::MAX,
+        ..Problem::default()
     };
     let found = solved("bin_pack", &problem);
     let turned = found.reordered(&[2, 3, 1, 0]);
     let again = policy("bin_pack").solve(&problem, &turned, &mut Fluid);
     assert_eq!(again.loads_from(&turned), 0);
+}
+
+#[test]
+fn a_beam_finds_what_always_helping_the_worst_served_first_does_not() {
+    // One place is left. The first variant loses most, but a second place does not help it; one for the other does.
+    let mut oracle = |problem: &Problem, placement: &Placement| {
+        let attainment = if placement.count(1) == 2 { 0.9 } else { 0.5 };
+        let busy = vec![0.0; problem.memory.len()];
+        Foresight { attainment, unserved: vec![9.0, 1.0], busy }
+    };
+    let narrow = Problem {
+        variants: vec![wanted(1, MS, 1.0); 2],
+        memory: vec![2, 1],
+        moves_max: usize::MAX,
+        ..Problem::default()
+    };
+    let wide = Problem { beam: 2, ..narrow.clone() };
+    let mut found = |problem: &Problem| {
+        policy("greedy").solve(problem, &Placement::empty(2), &mut oracle).count(1)
+    };
+    assert_eq!((found(&narrow), found(&wide)), (1, 2));
 }

@@ -6,7 +6,9 @@ use super::{Placement, Problem};
 /// them done. What is asked for and has a place keeps one.
 pub(super) fn towards(problem: &Problem, previous: &Placement, wanted: &Placement) -> Placement {
     let mut current = previous.within(problem);
-    let wanted = renumbered(problem, &current, wanted);
+    let other = renumbered(problem, &current, wanted);
+    let as_is = wanted.loads_from(&current) < other.loads_from(&current);
+    let wanted = if as_is { wanted.clone() } else { other };
     if wanted.loads_from(&current) <= problem.moves_max {
         return wanted;
     }

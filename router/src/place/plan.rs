@@ -21,6 +21,25 @@ impl Placement {
         Self { on: vec![BTreeSet::new(); executors] }
     }
 
+    /// So many executors with these variants on them.
+    #[must_use]
+    pub fn of_pairs(
+        executors: usize,
+        pairs: impl Iterator<Item = (ExecutorId, VariantId)>,
+    ) -> Self {
+        let mut placement = Self::empty(executors);
+        for (executor, variant) in pairs {
+            placement.insert(executor.index(), variant.index());
+        }
+        placement
+    }
+
+    /// Each executor with each of its variants, in order.
+    pub fn pairs(&self) -> impl Iterator<Item = (ExecutorId, VariantId)> + '_ {
+        let on = (0_u32..).map(ExecutorId).zip(&self.on);
+        on.flat_map(|(executor, on)| on.iter().map(move |&variant| (executor, VariantId(variant))))
+    }
+
     /// How many executors it is for.
     #[must_use]
     pub fn executors(&self) -> usize {

@@ -12,7 +12,7 @@ pub(super) const ENTRY: PlacementEntry = PlacementEntry {
     solve,
 };
 
-fn solve(problem: &Problem, _: &mut dyn Oracle) -> Placement {
+fn solve(problem: &Problem, _: &Placement, _: &mut dyn Oracle) -> Placement {
     replicate(problem, Placement::empty(problem.memory.len()))
 }
 

@@ -21,6 +21,7 @@ impl Router {
         now: Instant,
     ) {
         self.tally.arrived += 1;
+        self.note_asked(request, variant);
         match self.enter(request, variant, shape, now) {
             Ok(lane) => self.consider(lane, now),
             Err(rejection) => self.refuse(request.id, rejection),
@@ -85,7 +86,7 @@ impl Router {
             self.fetch(request, id, lane, now);
         }
         if self.cluster.count(id) == 0 && !self.expected(id) {
-            return Err(Rejection::NoExecutor);
+            return Err(self.absent(id));
         }
         self.admit(request, lane, now)?;
         self.wake(id);

@@ -8,7 +8,7 @@ use models::VariantId;
 use super::{Router, Variant};
 use crate::estimate::Estimate;
 use crate::lane::{Lane, LaneId};
-use crate::{Action, Rejection, Shape, VariantSpec};
+use crate::{Action, Shape, VariantSpec};
 
 /// An objective at most one so-many-th of another's is much shorter: models of about equal objectives take turns by
 /// their deadlines alone.
@@ -39,6 +39,7 @@ impl Router {
                     lanes: Vec::new(),
                     waiting: 0,
                     retired: false,
+                    asked: 0,
                     tighter: Vec::new(),
                 });
             }
@@ -132,7 +133,8 @@ impl Router {
                 self.lanes[lane].batcher.queue().iter().map(|request| request.id).collect();
             for id in waiting {
                 self.remove_waiting(lane, id);
-                self.refuse(id, Rejection::NoExecutor);
+                let reason = self.absent(self.lanes[lane].variant);
+                self.refuse(id, reason);
             }
             self.unload_if_served(self.lanes[lane].variant);
         }

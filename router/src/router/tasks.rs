@@ -5,6 +5,7 @@ use std::time::Duration;
 use batcher::{Deadline, Instant, Request, RequestId};
 use models::{Goals, Objective, TaskId, VariantId};
 
+use super::demand::Wishes;
 use super::{Router, Variant};
 use crate::cluster::Cluster;
 use crate::lane::{Lane, LaneId};
@@ -15,12 +16,14 @@ use crate::{Action, Choice, Rejection, Shape, ShapeId, TaskSpec};
 /// A task that takes requests.
 pub(super) struct Task {
     /// With each one's place in the operator's list: the most accurate first, of equals the cheapest.
-    choices: Vec<(usize, Choice)>,
+    pub(super) choices: Vec<(usize, Choice)>,
     /// The name of the policy.
     named: String,
     policy: Box<dyn Select>,
     /// For requests that state an objective, in the order of [`Objective::ALL`].
-    objectives: [Box<dyn Select>; 3],
+    pub(super) objectives: [Box<dyn Select>; 3],
+    /// For whoever decides where variants are.
+    pub(super) wishes: Wishes,
 }
 
 impl Task {
@@ -30,15 +33,16 @@ impl Task {
         choices.sort_by_key(|(place, choice)| {
             (std::cmp::Reverse(choice.accuracy), choice.cost, *place)
         });
+        let wishes = Wishes::new(&spec.policy, choices.iter().map(|(_, choice)| choice));
         if let Some(before) = before.filter(|before| before.named == spec.policy) {
-            return Self { choices, ..before };
+            return Self { choices, wishes, ..before };
         }
         let named = SELECTIONS.iter().find(|entry| entry.name == spec.policy);
         let mut policy = (named.unwrap_or(&SELECTIONS[0]).build)();
         policy.seed(spec.task.index() as u64);
         let objectives =
             Objective::ALL.map(|(_, objective)| (select::by_objective(objective).build)());
-        Self { choices, named: spec.policy, policy, objectives }
+        Self { choices, named: spec.policy, policy, objectives, wishes }
     }
 
     fn policy(&mut self, objective: Option<Objective>) -> &mut dyn Select {
@@ -151,6 +155,7 @@ impl Router {
         (goals, shape): (Goals, Shape),
         now: Instant,
     ) -> Result<(LaneId, Prospect, Option<Draw>), Rejection> {
+        self.note_wish(request, task, (goals, shape));
         let chosen = self.choose(request, task, (goals, shape), now)?;
         let refused = match self.enter(request, chosen.variant, shape, now) {
             Ok(lane) => return Ok((lane, chosen, task.policy(goals.objective).drawn())),
@@ -177,14 +182,20 @@ impl Router {
         };
         // The policy and the list are parts of one task, and both are needed at once.
         let choices = std::mem::take(&mut task.choices);
-        let mut view = View { router: self, request, shape, now, outlook: None };
-        let mut allowed = choices
-            .iter()
-            .filter(|(_, choice)| goals.allow(choice.accuracy, choice.cost))
-            .filter_map(|&(place, choice)| view.prospect(place, choice));
-        let chosen =
-            task.policy(goals.objective).choose(&mut Ask { budget, prospects: &mut allowed });
-        drop(allowed);
+        let mut chosen = None;
+        // Who is nowhere is waited for only where nobody is anywhere.
+        for absent in [false, true] {
+            if absent && (chosen.is_some() || self.store.is_empty()) {
+                break;
+            }
+            let mut view = View { router: self, request, shape, now, absent, outlook: None };
+            let mut allowed = choices
+                .iter()
+                .filter(|(_, choice)| goals.allow(choice.accuracy, choice.cost))
+                .filter_map(|&(place, choice)| view.prospect(place, choice));
+            let ask = &mut Ask { budget, prospects: &mut allowed };
+            chosen = task.policy(goals.objective).choose(ask);
+        }
         let chosen = chosen.ok_or_else(|| self.nearest(&choices, goals));
         task.choices = choices;
         chosen
@@ -198,7 +209,8 @@ impl Router {
             |choice: &Choice| goals.min_accuracy.is_none_or(|min| choice.accuracy >= min);
         let cost = |choice: &Choice| goals.max_cost.is_none_or(|max| choice.cost <= max);
         if served().any(|choice| goals.allow(choice.accuracy, choice.cost)) {
-            return Rejection::NoExecutor;
+            let failed = served().any(|choice| self.store.failed(choice.variant));
+            return if failed { Rejection::LoadFailed } else { Rejection::NoExecutor };
         }
         // Those that are cheap enough come first, the most accurate of them; if none is, the cheapest
         // of those that are accurate enough, or of all.
@@ -222,6 +234,8 @@ struct View<'a> {
     request: &'a Request,
     shape: Shape,
     now: Instant,
+    /// Variants that are nowhere count too, from when they could be.
+    absent: bool,
     outlook: Option<Outlook>,
 }
 
@@ -298,7 +312,9 @@ impl View<'_> {
         }
         let executors = cluster.count(variant);
         if executors == 0 {
-            return None;
+            let start = self.router.coming(variant, self.now).filter(|_| self.absent)?;
+            let start = start.since(self.now);
+            return Some(Outlook { variant, executors: 1, start, backlog: Duration::ZERO });
         }
         let start = cluster.earliest_start(variant, self.now).since(self.now);
         let backlog = backlog(cluster, (lanes, active), variant, self.request);

@@ -6,7 +6,8 @@ use models::{ExecutorId, VariantId};
 use super::Router;
 use crate::lane::LaneId;
 use crate::place::Placement;
-use crate::{Action, Weights};
+use crate::store::Shelf;
+use crate::{Action, Rejection, Weights};
 
 /// A queue whose head has waited for this share of its time is more than its executors can do: its weights are brought
 /// to one more. Long before anything is late, and longer than a full batch makes anyone wait.
@@ -39,6 +40,7 @@ impl Router {
         if !self.cluster.arrived(executor, id) {
             return;
         }
+        self.store.settle(executor, id);
         self.cluster.load(executor, id);
         self.moved = true;
         let lanes: Vec<LaneId> = self
@@ -53,9 +55,68 @@ impl Router {
         self.pursue(executor, now);
     }
 
+    /// Weights did not come: whoever waits for them alone is told, and what else is to come there is gone on with.
+    pub(super) fn weights_failed(&mut self, executor: ExecutorId, id: VariantId, now: Instant) {
+        if !self.cluster.arrived(executor, id) {
+            return;
+        }
+        self.tally.loads_failed += 1;
+        self.store.fail(executor, id, now);
+        self.moved = true;
+        self.refuse_stranded();
+        self.pursue(executor, now);
+    }
+
+    /// Whether weights that were asked for are still wanted there.
+    #[must_use]
+    pub fn expects(&self, executor: ExecutorId, variant: VariantId) -> bool {
+        self.cluster.arriving(variant).any(|other| other == executor)
+    }
+
+    /// What executors that stated their memory hold, in place or on its way.
+    #[must_use]
+    pub fn present(&self) -> Placement {
+        let executors = self.store.executors().last().map_or(0, |last| last.index() + 1);
+        let on = |executor: ExecutorId| {
+            let kept = self.store.shelf(executor).into_iter().flat_map(Shelf::kept);
+            kept.map(move |variant| (executor, variant))
+        };
+        Placement::of_pairs(executors, self.store.executors().flat_map(on))
+    }
+
+    /// The executors on which a variant is in place, and those to which it is on its way.
+    #[must_use]
+    pub fn places(&self, variant: VariantId) -> (Vec<ExecutorId>, Vec<ExecutorId>) {
+        (self.cluster.with(variant).collect(), self.cluster.arriving(variant).collect())
+    }
+
+    /// Whether a variant is somewhere, comes, or would be loaded for a request.
+    #[must_use]
+    pub fn reachable(&self, id: VariantId) -> bool {
+        let weights = self.variant(id).and_then(|variant| variant.spec.weights);
+        let holds = |shelf: &Shelf| {
+            shelf.on_demand && weights.is_some_and(|weights| weights.bytes <= shelf.bytes())
+        };
+        let mut shelves = self.store.executors().filter_map(|one| self.store.shelf(one));
+        self.cluster.count(id) > 0 || self.expected(id) || shelves.any(holds)
+    }
+
+    /// Bytes that are free on an executor that stated its memory, and all that it has.
+    #[must_use]
+    pub fn memory(&self, executor: ExecutorId) -> Option<(u64, u64)> {
+        self.store.shelf(executor).map(|shelf| (shelf.free(), shelf.bytes()))
+    }
+
+    /// Why nobody can answer for a variant that no executor has.
+    pub(super) fn absent(&self, id: VariantId) -> Rejection {
+        if self.store.failed(id) { Rejection::LoadFailed } else { Rejection::NoExecutor }
+    }
+
     /// Whether that variant will be in place somewhere, though it is not.
     pub(super) fn expected(&self, id: VariantId) -> bool {
-        let wanted = |target: &Placement| target.of(id).next().is_some();
+        let untried =
+            |executor: ExecutorId| self.store.shelf(executor).is_none_or(|shelf| !shelf.failed(id));
+        let wanted = |target: &Placement| target.of(id).any(untried);
         self.cluster.arriving(id).next().is_some() || self.store.target.as_ref().is_some_and(wanted)
     }
 
@@ -65,7 +126,9 @@ impl Router {
         let Some(weights) = weights else { return };
         let state = &self.lanes[lane];
         let run = state.estimate.profile().time(request.rows);
-        let misses = self.cluster.earliest_start(id, now) + run > request.deadline.0;
+        let start = self.cluster.earliest_start(id, now);
+        // Who has no deadline misses it all the same where nothing will ever start.
+        let misses = start == Instant::NEVER || start + run > request.deadline.0;
         let saturated = state.batcher.queue().head().is_some_and(|head| {
             let patience = head.deadline.slack(head.arrived) / SATURATED;
             now.since(head.arrived) > patience
@@ -84,7 +147,7 @@ impl Router {
         let mut victims = Vec::new();
         let place = |executor: ExecutorId| {
             let shelf = self.store.shelf(executor).filter(|shelf| shelf.on_demand)?;
-            if shelf.has(id) {
+            if shelf.has(id) || !shelf.may_try(id, now) {
                 return None;
             }
             let may_go = |other| self.may_go(executor, other);
@@ -110,6 +173,15 @@ impl Router {
         held.any(|batch| self.batches.get(&batch).is_some_and(|batch| batch.variant == id))
     }
 
+    /// When a batch of a variant that is nowhere could start, if its weights are on their way or could be asked for.
+    pub(super) fn coming(&self, id: VariantId, now: Instant) -> Option<Instant> {
+        let weights = self.variant(id)?.spec.weights?;
+        let arriving = self.cluster.starts_after_arrival(id, now).min();
+        let asked = || self.roomiest(id, weights, now).map(|(start, ..)| start);
+        let placed = || self.expected(id).then(|| now + weights.load);
+        arriving.or_else(asked).or_else(placed)
+    }
+
     /// Asks for weights, after making room for them.
     fn load(&mut self, executor: ExecutorId, id: VariantId, now: Instant) {
         let weights = self.variant(id).and_then(|variant| variant.spec.weights);
@@ -132,6 +204,7 @@ impl Router {
     fn evict(&mut self, executor: ExecutorId, id: VariantId) {
         self.cluster.evict(executor, id);
         self.store.evict(executor, id);
+        self.tally.evictions += 1;
         self.actions.push_back(Action::Evict { executor, variant: id });
     }
 
@@ -140,7 +213,9 @@ impl Router {
         let Some(target) = self.store.target.take() else { return };
         let missing = || {
             let shelf = self.store.shelf(executor)?;
-            target.on(executor).find(|&id| !shelf.has(id) && self.loadable(id))
+            let comes =
+                |&id: &VariantId| !shelf.has(id) && shelf.may_try(id, now) && self.loadable(id);
+            target.on(executor).find(comes)
         };
         let loads = |id| self.cluster.arriving(id).any(|other| other == executor);
         let next = missing().filter(|_| !target.on(executor).any(loads));

@@ -175,6 +175,7 @@ impl<'a> Bench<'a> {
             auto_complete: true,
             queue_max: QUEUE_MAX,
             anew: false,
+            memory_max: None,
         };
         let runtime = devices.runtime.clone();
         let workshop =

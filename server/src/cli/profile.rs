@@ -51,6 +51,7 @@ pub fn profile(args: &ProfileArgs) -> Result<String, String> {
         auto_complete: true,
         queue_max: QUEUE_MAX,
         anew: true,
+        memory_max: None,
     };
     let runtime = devices.runtime.clone();
     let workshop =

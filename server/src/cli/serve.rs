@@ -15,14 +15,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::curl::curl_line;
 use super::devices::Devices;
 use super::reload;
-use crate::config::{Config, ControlMode, HttpConfig};
+use crate::config::{Config, ControlMode, HttpConfig, PlacementConfig};
 use crate::logging::Logging;
 use crate::profiles::ProfileStore;
 use crate::record::Recorder;
 use crate::repository::Repository;
 use crate::repository::loader::Loader;
 use crate::repository::prepare::{Workshop, WorkshopSettings};
-use crate::service::{Service, ServiceOptions};
+use crate::service::{Placing, Service, ServiceOptions};
 use crate::shutdown::{Exit, ProcessSignals, Shutdown};
 use crate::{grpc, http};
 
@@ -71,9 +71,13 @@ impl Server {
                 .map_err(|error| format!("--record {}: {error}", path.display()))
         });
         let threads = |error: std::io::Error| format!("the system gives no thread: {error}");
-        let service =
-            Service::start(options(&config), router, &devices.cores, recorder.transpose()?)
-                .map_err(threads)?;
+        let service = Service::start(
+            options(&config, &devices)?,
+            router,
+            &devices.cores,
+            recorder.transpose()?,
+        )
+        .map_err(threads)?;
         service.set_log(logging.clone());
         let store = ProfileStore::new(cache.map(|cache| cache.join("punctual")));
         let settings = WorkshopSettings::of(&config);
@@ -114,7 +118,7 @@ impl Server {
                 (Arc::clone(&server), shutdown.clone(), Arc::clone(&failed));
             async move {
                 if server.load(ports, say).await {
-                    server.poll().await;
+                    tokio::join!(server.poll(), server.place());
                 } else {
                     failed.store(true, Ordering::Relaxed);
                     shutdown.begin();
@@ -176,6 +180,20 @@ impl Server {
         let models = self.service.model_names();
         let ready = models.iter().filter_map(|name| self.service.model_metadata(name, None).ok());
         curl_line(&ready.collect::<Vec<_>>(), url)
+    }
+
+    /// Decides again and again where models are, where executors' memory is limited.
+    async fn place(&self) {
+        let Some(placement) = &self.config.placement else { return };
+        let mut ticks = interval(placement.every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            // The first tick is at once: the models were loaded just now.
+            ticks.tick().await;
+            let service = Arc::clone(&self.service);
+            // Thinking takes milliseconds. A panic there is in the log; the next tick decides again.
+            drop(spawn_blocking(move || service.place()).await);
+        }
     }
 
     /// Looks at the repositories from time to time, in mode poll.
@@ -273,13 +291,26 @@ fn write_ports(path: &Path, ports: Ports) -> Result<(), String> {
         .map_err(|error| format!("--ports-file {}: {error}", path.display()))
 }
 
-fn options(config: &Config) -> ServiceOptions {
-    ServiceOptions {
+fn options(config: &Config, devices: &Devices) -> Result<ServiceOptions, String> {
+    let placing = |placement: &PlacementConfig| {
+        let PlacementConfig { policy, every, moves_max, on_demand, .. } = placement.clone();
+        let memory = placement.memory_of(devices.places.len())?;
+        Ok::<_, String>(Placing {
+            memory,
+            policy,
+            every,
+            moves_max,
+            on_demand,
+            cores: devices.free.clone(),
+        })
+    };
+    Ok(ServiceOptions {
         id: config.id.clone(),
         body_bytes_max: config.http.body_bytes_max,
         timing_headers: config.http.timing_headers,
         policy: config.policy.clone(),
-    }
+        placing: config.placement.as_ref().map(placing).transpose()?,
+    })
 }
 
 /// The longest that the process waits for its threads once all is said.

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::device::DeviceChoice;
+use super::size::Size;
 use super::span::Span;
 
 /// What a settings file or the command line says; nothing where it is silent. Triton's names where Triton has the
@@ -67,6 +68,10 @@ pub struct Flags {
     /// [default: cpu, which is an executor for each core but one]
     #[arg(long, value_name = "DEVICE", help_heading = "Devices")]
     pub device: Option<Vec<DeviceChoice>>,
+    /// Memory for models on each executor, such as 2GiB: once for all, or once for each [default: unlimited, every model on
+    /// every executor]
+    #[arg(long, value_name = "SIZE", help_heading = "Devices")]
+    pub device_memory: Option<Vec<Size>>,
     /// The ONNX Runtime library, or its folder [default: beside the program, or target/onnxruntime/lib]
     #[arg(long, value_name = "PATH", help_heading = "Devices")]
     pub onnxruntime: Option<PathBuf>,
@@ -83,6 +88,19 @@ pub struct Flags {
     /// Requests that may wait for one model, where the model does not say [default: 1000]
     #[arg(long, value_name = "N", help_heading = "Scheduling")]
     pub queue_max: Option<usize>,
+    /// Which models are on which executors, decided anew each epoch from what was asked for [default: all_everywhere, where
+    /// --device-memory is given]
+    #[arg(long, value_name = "NAME", help_heading = "Scheduling")]
+    pub placement: Option<String>,
+    /// Time between two placements [default: 10s]
+    #[arg(long, value_name = "TIME", help_heading = "Scheduling")]
+    pub placement_epoch: Option<Span>,
+    /// The most loads that one placement begins [default: 4]
+    #[arg(long, value_name = "N", help_heading = "Scheduling")]
+    pub placement_moves: Option<usize>,
+    /// Load a model for a request that no executor could answer in time, where that helps [default: true]
+    #[arg(long, value_name = "BOOL", value_parser = truth, help_heading = "Scheduling")]
+    pub placement_on_demand: Option<bool>,
 
     /// Serve HTTP [default: true]
     #[arg(long, value_name = "BOOL", value_parser = truth, help_heading = "HTTP")]

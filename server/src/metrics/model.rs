@@ -43,6 +43,10 @@ pub struct ModelMetrics {
     failed_rows: Counter,
     cancelled: Counter,
     lost_nanos: Counter,
+    loads: Counter,
+    load_failures: Counter,
+    load_nanos: Counter,
+    evictions: Counter,
     waiting: Gauge,
     prediction_ratio: Gauge,
     prediction_error: Gauge,
@@ -165,6 +169,10 @@ impl ModelMetrics {
             failed_rows: to.counter(name::FAILURE_ROWS, &[]),
             cancelled: to.counter(name::CANCELLATIONS, &[]),
             lost_nanos: to.counter(name::LOST_SECONDS, &[]),
+            loads: to.counter(name::LOADS, &[]),
+            load_failures: to.counter(name::LOAD_FAILURES, &[]),
+            load_nanos: to.counter(name::LOAD_SECONDS, &[]),
+            evictions: to.counter(name::EVICTIONS, &[]),
             waiting,
             prediction_ratio: to.gauge(name::PREDICTION, &[]),
             prediction_error: to.gauge(name::PREDICTION_ERROR, &[]),
@@ -240,6 +248,18 @@ impl ModelMetrics {
     pub fn prediction(&self, ratio: f64, error: f64) {
         self.prediction_ratio.set(ratio);
         self.prediction_error.set(error);
+    }
+
+    /// An executor loaded it, or tried to.
+    pub fn loaded(&self, took: Duration, well: bool) {
+        let count = if well { &self.loads } else { &self.load_failures };
+        count.increment(1);
+        self.load_nanos.increment(nanos(took));
+    }
+
+    /// An executor let it go.
+    pub fn evicted(&self) {
+        self.evictions.increment(1);
     }
 
     /// How many requests wait.

@@ -13,6 +13,11 @@ pub(super) const FAILURE_ROWS: &str = "punctual_failure_rows_total";
 pub(super) const CANCELLATIONS: &str = "punctual_cancellations_total";
 /// Recorded in nanoseconds.
 pub(super) const LOST_SECONDS: &str = "punctual_lost_seconds_total";
+pub(super) const LOADS: &str = "punctual_loads_total";
+pub(super) const LOAD_FAILURES: &str = "punctual_load_failures_total";
+/// Recorded in nanoseconds.
+pub(super) const LOAD_SECONDS: &str = "punctual_load_seconds_total";
+pub(super) const EVICTIONS: &str = "punctual_evictions_total";
 /// By `phase`.
 pub(super) const LATENCY: &str = "punctual_latency_seconds";
 pub(super) const QUEUE: &str = "punctual_queue_requests";

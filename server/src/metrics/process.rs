@@ -3,7 +3,7 @@
 use std::fs::read_to_string;
 
 /// What one scrape sees of the machine and of the server as a whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Process {
     /// Model versions served.
     pub(super) models: usize,
@@ -13,6 +13,8 @@ pub(super) struct Process {
     pub(super) memory_used: Option<u64>,
     /// Of this process.
     pub(super) resident: Option<u64>,
+    /// By executor, the bytes of models on it and all that it holds; empty where that is not limited.
+    pub(super) memory: Vec<(u64, u64)>,
 }
 
 /// The processor's times since the machine started, in ticks.
@@ -32,7 +34,8 @@ impl Process {
         let (total, free) = (kib(&memory, "MemTotal:"), kib(&memory, "MemAvailable:"));
         let used = total.zip(free).map(|(total, free)| total.saturating_sub(free));
         let resident = kib(&text("/proc/self/status"), "VmRSS:");
-        Self { models, cpu_busy, memory_total: total, memory_used: used, resident }
+        let memory = Vec::new();
+        Self { models, cpu_busy, memory_total: total, memory_used: used, resident, memory }
     }
 }
 

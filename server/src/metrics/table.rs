@@ -148,7 +148,7 @@ const fn machine(
 
 /// Every metric, in the order of the scrape.
 #[rustfmt::skip] // One row, one or two lines: a table is read down its columns.
-pub static ALL: [Metric; 44] = [
+pub static ALL: [Metric; 50] = [
     counter("nv_inference_request_success", Unit::Requests, "Requests answered.",
         |model, to| to.value(model.answered_requests())),
     counter("nv_inference_request_failure", Unit::Requests, "Requests not answered, by Triton's reasons.", failures),
@@ -197,6 +197,14 @@ pub static ALL: [Metric; 44] = [
         |model, to| to.value(model.counter(name::CANCELLATIONS))),
     counter(name::LOST_SECONDS, Unit::Seconds, "Time of requests refused, failed or cancelled, arrival to end.",
         |model, to| to.nanos(model.lost_nanos())),
+    counter(name::LOADS, Unit::Models, "Times that an executor loaded this model while the server served.",
+        |model, to| to.value(model.counter(name::LOADS))),
+    counter(name::LOAD_FAILURES, Unit::Models, "Times that an executor could not load it.",
+        |model, to| to.value(model.counter(name::LOAD_FAILURES))),
+    counter(name::LOAD_SECONDS, Unit::Seconds, "Time of those loads and failures.",
+        |model, to| to.nanos(model.counter(name::LOAD_SECONDS))),
+    counter(name::EVICTIONS, Unit::Models, "Times that an executor let this model go.",
+        |model, to| to.value(model.counter(name::EVICTIONS))),
     gauge("punctual_slo_attainment_ratio", Unit::Ratio, "Answers in time among answers with a deadline, refusals and failures; absent before the first deadline.",
         |model, to| to.value_if(model.attainment())),
     gauge("punctual_in_flight_requests", Unit::Requests, "Requests that wait or run.",
@@ -219,8 +227,18 @@ pub static ALL: [Metric; 44] = [
     counter(name::FEEDBACK, Unit::Requests, "Answers of a task of which a client said what they were worth, by the variant that gave them.", feedback),
     counter(name::FEEDBACK_LOSS, Unit::Requests, "Sum of the losses, 0 to 1 each, that clients reported of a task's answers, by the variant that gave them.", feedback_loss),
     machine("punctual_models_loaded", Unit::Models, "Model versions served.", |process, to| to.value(process.models)),
+    machine("punctual_executor_model_bytes", Unit::Bytes, "Memory that models take of an executor's, where that is limited.",
+        |process, to| of_executors(&process.memory, |(used, _)| *used, to)),
+    machine("punctual_executor_memory_bytes", Unit::Bytes, "Memory of an executor for models, where that is limited.",
+        |process, to| of_executors(&process.memory, |(_, all)| *all, to)),
     machine("punctual_resident_bytes", Unit::Bytes, "Memory of this process in use.", |process, to| to.value_if(process.resident)),
 ];
+
+fn of_executors(memory: &[(u64, u64)], which: fn(&(u64, u64)) -> u64, to: &mut Samples<'_>) {
+    for (executor, memory) in memory.iter().enumerate() {
+        to.labelled("executor", executor, which(memory));
+    }
+}
 
 /// Triton counts as rejected what its scheduler timed out, and no request that its full queue refused; we count both.
 fn failures(model: &ModelMetrics, to: &mut Samples<'_>) {
@@ -236,6 +254,7 @@ fn failures(model: &ModelMetrics, to: &mut Samples<'_>) {
             | Rejection::GoalsImpossible { .. } => rejected += refused,
             Rejection::NotServed
             | Rejection::NoExecutor
+            | Rejection::LoadFailed
             | Rejection::ExecutorLost
             | Rejection::Draining => other += refused,
         }

@@ -44,7 +44,7 @@ pub struct Load {
     /// Versions whose files differ from those that are served.
     pub touched: BTreeSet<u64>,
     /// Files that must stay until the load ends.
-    pub files: Option<Overridden>,
+    pub files: Option<Arc<Overridden>>,
 }
 
 /// Told once a load has ended.
@@ -322,7 +322,7 @@ impl Desk {
 }
 
 /// A panic of a backend fails the load and leaves the thread to the next one.
-fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic_text(&*panic);
         Err(format!("loading panicked: {text}"))
@@ -335,7 +335,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 /// Gives the calling thread the lowest priority.
-fn yield_to_serving() {
+pub(crate) fn yield_to_serving() {
     // On Linux a nice value belongs to one thread.
     if let Err(error) = rustix::process::setpriority_process(None, NICE) {
         tracing::warn!(%error, "a loading thread keeps the usual priority");
@@ -425,6 +425,7 @@ mod tests {
             batch_max: 1,
             alone_because: String::new(),
             executors: Vec::new(),
+            weights: None,
         }
     }
 

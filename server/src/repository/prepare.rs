@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use batcher::Instant;
 use gpu::measure::{Batching, Probe};
 use gpu::{Executor, LoadedModel, ModelSource};
 use models::{
@@ -15,10 +16,12 @@ use models::{
 use super::Prepare;
 use super::files::{self, Beside};
 use super::loader::Load;
+use super::origin::{Origin, load_on, threads_on};
 use super::sessions::Sessions;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::profiles::{ProfileKey, ProfileStore, Subject, cpu_name};
-use crate::service::Loaded;
+use crate::service::{Loaded, Movable};
 
 /// Where a model that cannot be measured is assumed to be, until its runs say better.
 const UNMEASURED: Duration = Duration::from_millis(10);
@@ -38,9 +41,9 @@ pub struct Place {
 
 /// Prepares models for a set of executors.
 pub struct Workshop {
-    places: Vec<Place>,
+    places: Arc<[Place]>,
     store: ProfileStore,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     runtime: String,
     cpu: String,
     settings: WorkshopSettings,
@@ -57,6 +60,8 @@ pub struct WorkshopSettings {
     pub queue_max: usize,
     /// Measured again though a profile is kept.
     pub anew: bool,
+    /// Bytes of models on the executor that holds most; `None` where every model is on every executor.
+    pub memory_max: Option<u64>,
 }
 
 impl WorkshopSettings {
@@ -64,7 +69,10 @@ impl WorkshopSettings {
     #[must_use]
     pub fn of(config: &Config) -> Self {
         let (budget, auto_complete) = (config.models.profile_budget, config.models.auto_complete);
-        Self { budget, auto_complete, queue_max: config.queue_max, anew: false }
+        let placement = config.placement.as_ref();
+        let memory_max =
+            placement.map(|placement| placement.memory.iter().copied().max().unwrap_or(0));
+        Self { budget, auto_complete, queue_max: config.queue_max, anew: false, memory_max }
     }
 }
 
@@ -74,6 +82,8 @@ struct Measured {
     profile: LatencyProfile,
     shapes: Vec<Vec<i64>>,
     batching: Batching,
+    /// How long it took to load.
+    load: Duration,
 }
 
 impl Workshop {
@@ -87,8 +97,8 @@ impl Workshop {
         runtime: String,
         settings: WorkshopSettings,
     ) -> std::io::Result<Self> {
-        let sessions = Sessions::start()?;
-        Ok(Self { places, store, sessions, runtime, cpu: cpu_name(), settings })
+        let sessions = Arc::new(Sessions::start()?);
+        Ok(Self { places: places.into(), store, sessions, runtime, cpu: cpu_name(), settings })
     }
 
     /// The places of a model: as many as it asks for, beginning at one that its name chooses, so that models of one
@@ -100,18 +110,6 @@ impl Workshop {
         let first = usize::try_from(hash.finish() % self.places.len().max(1) as u64).unwrap_or(0);
         let all = self.places.iter().cycle().skip(first);
         all.take(count.min(self.places.len()))
-    }
-
-    /// Loads a model on a place. Threads that a runtime starts inherit the priority of the thread that loads, so
-    /// where there are any it must not be this one.
-    fn load(&self, place: &Place, source: &ModelSource) -> Result<Box<dyn LoadedModel>, String> {
-        let loaded = if source.threads > 1 {
-            let (executor, source) = (Arc::clone(&place.executor), source.clone());
-            self.sessions.run(move || executor.load(&source))
-        } else {
-            place.executor.load(source)
-        };
-        loaded.map_err(|error| error.to_string())
     }
 
     fn measure(
@@ -130,6 +128,7 @@ impl Workshop {
                 profile,
                 shapes,
                 batching: by_signature(&source.signature),
+                load: Duration::ZERO,
             });
         }
         let mut probe = match Probe::new(model, source, &kind, None) {
@@ -143,6 +142,7 @@ impl Workshop {
                 profile,
                 shapes,
                 batching: by_signature(&source.signature),
+                load: Duration::ZERO,
             });
         }
         let batching = probe.batching().map_err(|error| error.to_string())?;
@@ -166,7 +166,7 @@ impl Workshop {
                 profile
             }
         };
-        Ok(Measured { kind, profile, shapes, batching })
+        Ok(Measured { kind, profile, shapes, batching, load: Duration::ZERO })
     }
 }
 
@@ -216,16 +216,61 @@ impl Prepare for Workshop {
             threads: 1,
         };
         let subject = Subject { repository: &load.found.repository, model: &load.model, version };
-        let (placed, measured) = self.put(&description, source, (subject, &hash))?;
+        let bytes = self.memory_of(load, version, asked.and_then(|asked| asked.memory))?;
+        let (placed, measured) = self.put(&description, source.clone(), (subject, &hash))?;
+        let weights = bytes.map(|bytes| {
+            let origin = self.origin((load, version), source, (&description, &measured));
+            let load = measured.iter().map(|measured| measured.load).max().unwrap_or_default();
+            Movable { weights: router::Weights { bytes, load }, origin }
+        });
         let batch_max_asked = asked.and_then(|asked| asked.batch_max);
-        Ok(assemble((load, version), description, placed, measured, batch_max_asked))
+        let loaded = assemble((load, version), description, placed, measured, batch_max_asked);
+        Ok(Loaded { weights, ..loaded })
     }
 }
 
 type Placed = Vec<(ExecutorId, Box<dyn LoadedModel>)>;
 
 impl Workshop {
-    /// Loads a model on all of its places, measures it once on each kind of them and warms it up on the others.
+    /// What a version takes of an executor's memory; `None` where that is not limited.
+    fn memory_of(
+        &self,
+        load: &Load,
+        version: u64,
+        stated: Option<u64>,
+    ) -> Result<Option<u64>, String> {
+        let Some(max) = self.settings.memory_max else { return Ok(None) };
+        let files = load.found.versions.get(&version).into_iter().flatten();
+        let bytes = stated.unwrap_or_else(|| files.map(|(_, stamp)| stamp.bytes).sum());
+        if bytes > max {
+            return Err(format!(
+                "the model takes {bytes} bytes of memory, and no executor holds more than {max} (--device-memory)"
+            ));
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Where executors get that version from later.
+    fn origin(
+        &self,
+        (load, version): (&Load, u64),
+        source: ModelSource,
+        (description, measured): (&ModelDescription, &[Measured]),
+    ) -> Arc<Origin> {
+        let files = load.found.versions.get(&version).cloned().unwrap_or_default();
+        Arc::new(Origin {
+            places: Arc::clone(&self.places),
+            sessions: Arc::clone(&self.sessions),
+            source,
+            threads: description.threads,
+            shapes: measured.first().map(|first| first.shapes.clone()).unwrap_or_default(),
+            files: (load.found.folder.join(version.to_string()), files),
+            _overridden: load.files.clone(),
+        })
+    }
+
+    /// Loads a model on all of its places, measures it once on each kind of them and warms it up on the others. Where
+    /// executors load models later it is loaded on one place of each kind alone.
     fn put(
         &self,
         description: &ModelDescription,
@@ -235,12 +280,20 @@ impl Workshop {
         let mut placed = Placed::new();
         let mut measured: Vec<Measured> = Vec::new();
         for place in self.places_of(description) {
-            source.threads =
-                description.threads.unwrap_or(place.cores).clamp(1, place.cores.max(1));
-            let mut model = self.load(place, &source)?;
+            source.threads = threads_on(place, description.threads);
             let kind = place.executor.kind();
-            match measured.iter().find(|measured| measured.kind == kind) {
-                None => measured.push(self.measure(place, &mut *model, &source, kept)?),
+            let known = measured.iter().find(|measured| measured.kind == kind);
+            if known.is_some() && self.settings.memory_max.is_some() {
+                continue;
+            }
+            let clock = Clock::start();
+            let mut model = load_on(place, &source, &self.sessions)?;
+            let load = clock.now().since(Instant::ZERO);
+            match known {
+                None => {
+                    let found = self.measure(place, &mut *model, &source, kept)?;
+                    measured.push(Measured { load, ..found });
+                }
                 Some(_) if place.known.is_some() => {}
                 Some(measured) => {
                     let shapes = Some(measured.shapes.clone());
@@ -311,6 +364,7 @@ fn unmeasured(kind: DeviceKind, source: &ModelSource, reason: &str) -> Measured 
         profile: LatencyProfile::linear(Duration::ZERO, UNMEASURED, 1),
         shapes: inputs.map(|input| input.dims[skip..].iter().map(length).collect()).collect(),
         batching: Batching::False { reason: "the model cannot be measured".into() },
+        load: Duration::ZERO,
     }
 }
 
@@ -362,6 +416,7 @@ fn assemble(
         batch_max,
         alone_because,
         executors: placed,
+        weights: None,
     }
 }
 

@@ -182,7 +182,8 @@ fn collect(root: &Path, folder: &Path, depth: usize, files: &mut Files) -> std::
     Ok(())
 }
 
-fn stamp(path: &Path) -> std::io::Result<Stamp> {
+/// How a file looks.
+pub(super) fn stamp(path: &Path) -> std::io::Result<Stamp> {
     let metadata = std::fs::metadata(path)?;
     Ok(Stamp { modified: metadata.modified()?, bytes: metadata.len() })
 }

@@ -43,6 +43,9 @@ pub(super) fn explain(
         }
         Rejection::NotServed => "the model is being unloaded".to_owned(),
         Rejection::NoExecutor => "no executor has this model".to_owned(),
+        Rejection::LoadFailed => {
+            "the model could not be loaded where it was to run, and no executor has it".to_owned()
+        }
         Rejection::ExecutorLost => {
             "the executor that ran the request is gone; it is not known whether it ran".to_owned()
         }
@@ -58,6 +61,7 @@ pub(super) fn explain(
         | Rejection::TooManyShapes
         | Rejection::NotServed
         | Rejection::NoExecutor
+        | Rejection::LoadFailed
         | Rejection::ExecutorLost
         | Rejection::Draining => None,
     };

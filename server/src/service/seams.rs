@@ -1,11 +1,13 @@
 //! Where the service meets those who fill it: its options, the repository's control, and a loaded version.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use gpu::LoadedModel;
 use models::{ExecutorId, LatencyProfile, ModelDescription};
 
-use super::{IndexEntry, LoadOverrides};
+use super::{IndexEntry, LoadOverrides, Placing};
+use crate::carrier::Bring;
 use crate::status::Failure;
 
 /// What the service answers a call that takes a while.
@@ -34,12 +36,20 @@ pub struct ServiceOptions {
     pub timing_headers: bool,
     /// The batching policy of models that name none.
     pub policy: String,
+    /// How models come to executors; `None` for every model on every executor.
+    pub placing: Option<Placing>,
 }
 
 impl Default for ServiceOptions {
     fn default() -> Self {
         let policy = batcher::ALL[0].name.to_owned();
-        Self { id: "punctual".into(), body_bytes_max: 64 << 20, timing_headers: true, policy }
+        Self {
+            id: "punctual".into(),
+            body_bytes_max: 64 << 20,
+            timing_headers: true,
+            policy,
+            placing: None,
+        }
     }
 }
 
@@ -59,6 +69,16 @@ pub struct Loaded {
     pub alone_because: String,
     /// The model on each executor.
     pub executors: Vec<(ExecutorId, Box<dyn LoadedModel>)>,
+    /// How it comes to other executors; `None` where it is on all that it will ever be on.
+    pub weights: Option<Movable>,
+}
+
+/// A model that executors load when they are told to.
+pub struct Movable {
+    /// What it takes of an executor's memory, and how long a load takes.
+    pub weights: router::Weights,
+    /// Who loads it.
+    pub origin: Arc<dyn Bring>,
 }
 
 impl std::fmt::Debug for Loaded {

@@ -98,7 +98,7 @@ impl Service {
         let verdict = task.metrics.verdicts().into_iter().find(|(variant, ..)| *variant == label);
         let (told, loss) = verdict.map_or((0, 0.0), |(_, told, loss)| (told, loss));
         let devices: Vec<_> = claim.devices.iter().map(toml_text).collect();
-        json!({
+        let mut shown = json!({
             "model": member.served.model,
             "version": member.served.version.to_string(),
             "precision": claim.precision,
@@ -110,7 +110,11 @@ impl Service {
             "answers": answers.map_or(0, |(_, answers)| answers),
             "feedback": { "answers": told, "mean_loss": (told > 0).then(|| loss / told as f64) },
             "profile": types::profile_json(&member.served, waiting, prediction),
-        })
+        });
+        if let Some(places) = self.places_json(member.served.variant) {
+            shown["placement"] = places;
+        }
+        shown
     }
 
     /// Who would answer a request of one row that states this objective and no more.

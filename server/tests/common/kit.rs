@@ -94,6 +94,7 @@ pub(crate) fn install(service: &Service, spec: &Spec, model: impl Fn() -> Box<dy
         batch_max: spec.batch_max,
         alone_because: String::new(),
         executors: (0..spec.executors).map(|id| (ExecutorId(id), model())).collect(),
+        weights: None,
     });
 }
 

@@ -10,6 +10,7 @@ mod fronts;
 mod mirror;
 mod order;
 mod overrun;
+mod places;
 mod scripted;
 mod tasks;
 mod world;

@@ -68,6 +68,7 @@ pub(crate) fn loaded(name: &str, fixed: Duration, per_item: Duration) -> Loaded 
         batch_max: 8,
         alone_because: String::new(),
         executors: Vec::new(),
+        weights: None,
     }
 }
 

@@ -62,6 +62,7 @@ impl Outcomes {
             | Event::PoliciesChanged { .. }
             | Event::MemoryStated { .. }
             | Event::WeightsLoaded { .. }
+            | Event::WeightsFailed { .. }
             | Event::PlacementDecided { .. }
             | Event::Draining => {}
         }

@@ -151,6 +151,7 @@ impl Recorded {
             | Event::PoliciesChanged { .. }
             | Event::MemoryStated { .. }
             | Event::WeightsLoaded { .. }
+            | Event::WeightsFailed { .. }
             | Event::PlacementDecided { .. }
             | Event::Draining => self.happened.push((at, event.clone())),
         }

@@ -21,6 +21,8 @@ pub struct ExecutorSpec {
     pub speed_error: f64,
     /// Share of runs that fail.
     pub failure_share: f64,
+    /// Share of loads of weights that fail.
+    pub load_failure_share: f64,
     /// Mean time between breakdowns of an executor; none if absent.
     #[serde(deserialize_with = "deserialize_duration_option")]
     pub breakdown_every: Option<Duration>,
@@ -112,6 +114,7 @@ impl Default for ExecutorSpec {
             straggler_factor: 5.0,
             speed_error: 1.0,
             failure_share: 0.0,
+            load_failure_share: 0.0,
             breakdown_every: None,
             drift: None,
             stall: None,
@@ -138,6 +141,7 @@ impl ExecutorSpec {
         };
         share("straggler_share", self.straggler_share)?;
         share("failure_share", self.failure_share)?;
+        share("load_failure_share", self.load_failure_share)?;
         positive("straggler_factor", self.straggler_factor)?;
         positive("speed_error", self.speed_error)?;
         if !(self.noise.is_finite() && self.noise >= 0.0) {

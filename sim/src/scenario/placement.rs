@@ -23,6 +23,8 @@ pub struct PlacementSpec {
     pub free: bool,
     /// The most weights that one placement loads.
     pub moves_max: Option<usize>,
+    /// How many placements a policy that searches follows at once; 0 is 1.
+    pub beam: u32,
     /// A request that no executor can answer in time has the weights brought to one more.
     pub on_demand: bool,
     /// How long a world runs in which a policy tries a placement; as long as the scenario if absent.

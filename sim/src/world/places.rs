@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use batcher::Instant;
 use models::{ExecutorId, VariantId};
-use router::place::{Fluid, Foresight, Placement, PlacementEntry, Problem, Wanted};
+use rand::RngExt;
+use router::place::{
+    Epochs, Family, Fluid, Foresight, Member, Placement, PlacementEntry, Problem, Wanted,
+};
 use router::{Event, Weights};
 
 use super::{Happening, Model, World, variant};
@@ -31,6 +34,8 @@ pub(super) struct Places {
     to_come: Vec<Vec<u32>>,
     /// By model, the requests since the last epoch.
     since: Vec<u32>,
+    /// Decides from what the router counted, where requests ask for tasks.
+    epochs: Option<Epochs>,
     epoch: usize,
 }
 
@@ -54,19 +59,39 @@ impl Places {
             all.flat_map(|spec| std::iter::repeat_n(spec, spec.count as usize))
         };
         let memory = specs().map(|spec| spec.memory_mb.map_or(u64::MAX, bytes)).collect();
+        let copies: Vec<_> =
+            specs().map(|spec| spec.copy.filter(|_| !spec_is_free(scenario))).collect();
+        let copy = copies.first().copied().flatten();
         let problem = Problem {
-            variants: models.iter().zip(rates).map(|(model, &rate)| wanted(model, rate)).collect(),
+            variants: models
+                .iter()
+                .zip(rates)
+                .map(|(model, &rate)| wanted(model, copy, rate))
+                .collect(),
             memory,
             moves_max: usize::MAX,
+            families: Vec::new(),
+            every: spec.every.unwrap_or_default(),
+            beam: spec.beam as usize,
         };
+        let problem = with_families(problem, models);
         let executors = problem.memory.len();
-        let copies = specs().map(|spec| spec.copy.filter(|_| !spec_is_free(scenario))).collect();
+        if spec.foresight && !problem.families.is_empty() {
+            let reason = "placement.foresight knows nothing of tasks";
+            return Err(ScenarioError::Whole(reason.to_owned()));
+        }
+        let epochs = entry.zip(spec.every).filter(|_| !problem.families.is_empty());
+        let epochs = epochs.map(|(entry, every)| {
+            let moves_max = spec.moves_max.unwrap_or(usize::MAX);
+            Epochs::new(entry, problem.memory.clone(), every, moves_max)
+        });
         let mut places = Self {
             to_come: if spec.foresight { scenario.epochs(spec.every)? } else { Vec::new() },
             current: Placement::empty(executors),
             present: vec![BTreeSet::new(); executors],
             link_free: vec![Instant::ZERO; executors],
             since: vec![0; models.len()],
+            epochs,
             spec,
             entry,
             problem,
@@ -132,11 +157,43 @@ fn spec_is_free(scenario: &Scenario) -> bool {
     scenario.placement.as_ref().is_some_and(|placement| placement.free)
 }
 
-fn wanted(model: &Model, rate: f64) -> Wanted {
+/// How long an executor needs to load a model.
+fn load_time(copy: Option<CopyIn>, model: &Model) -> Duration {
+    copy.map_or(Duration::ZERO, |copy| copy.base + copy.time(model.spec.weights_mb))
+}
+
+/// The same problem, in which the requests of a task all wish for its most accurate model.
+fn with_families(mut problem: Problem, models: &[Model]) -> Problem {
+    let mut families: Vec<(&str, Family)> = Vec::new();
+    for (variant, model) in models.iter().enumerate() {
+        let Some(answers) = &model.spec.answers else { continue };
+        let rate = std::mem::take(&mut problem.variants[variant].rate);
+        let member = Member { variant, accuracy: answers.accuracy.into(), rate };
+        match families.iter_mut().find(|(task, _)| *task == answers.task) {
+            Some((_, family)) => family.members.push(member),
+            None => {
+                let family = Family { members: vec![member], within: model.spec.slo };
+                families.push((&answers.task, family));
+            }
+        }
+    }
+    problem.families = families.into_iter().map(|(_, family)| family).collect();
+    for family in &mut problem.families {
+        family.members.sort_by(|one, other| other.accuracy.total_cmp(&one.accuracy));
+        let all = family.members.iter_mut().map(|member| std::mem::take(&mut member.rate)).sum();
+        family.members[0].rate = all;
+        problem.variants[family.members[0].variant].rate = all;
+    }
+    problem
+}
+
+fn wanted(model: &Model, copy: Option<CopyIn>, rate: f64) -> Wanted {
     let rows = f64::from(1 + model.spec.rows_max) / 2.0;
     Wanted {
         memory: bytes(model.spec.weights_mb),
+        load: load_time(copy, model),
         profile: model.profile.clone(),
+        within: model.spec.slo,
         rate: rate * rows,
     }
 }
@@ -209,29 +266,36 @@ impl World {
         let bytes = places.problem.variants[model].memory;
         // All executors of a scenario that move weights are believed to load as the first does.
         let copy = places.copies.first().copied().flatten();
-        let mb = self.models[model].spec.weights_mb;
-        Some(Weights { bytes, load: copy.map_or(Duration::ZERO, |copy| copy.base + copy.time(mb)) })
+        Some(Weights { bytes, load: load_time(copy, &self.models[model]) })
     }
 
     /// Decides again where everything should be.
     pub(super) fn epoch(&mut self) -> Result<(), Violation> {
-        let (now, until) = (self.now, self.until);
         let Some(places) = &mut self.places else { return Ok(()) };
         places.epoch += 1;
+        if let Some((epochs, every)) = places.epochs.as_mut().zip(places.spec.every) {
+            let placement = epochs.next(&self.router.demand(), &self.router.present(), every);
+            return self.decided(placement);
+        }
         let counts = match places.to_come.get(places.epoch) {
             Some(to_come) => to_come.clone(),
             None => places.since.clone(),
         };
         places.since.fill(0);
-        let (Some(entry), Some(rates), Some(every)) =
-            (places.entry, places.rates(&counts), places.spec.every)
-        else {
+        let (Some(entry), Some(rates)) = (places.entry, places.rates(&counts)) else {
             return Ok(());
         };
         let problem = places.with(&rates);
-        places.current = entry.solve(&problem, &places.current, &mut Fluid);
-        let placement = places.current.clone();
-        if now + every < until {
+        let placement = entry.solve(&problem, &places.current, &mut Fluid);
+        self.decided(placement)
+    }
+
+    /// Follows a placement, and plans the next.
+    fn decided(&mut self, placement: Placement) -> Result<(), Violation> {
+        let (now, until) = (self.now, self.until);
+        let Some(places) = &mut self.places else { return Ok(()) };
+        places.current = placement.clone();
+        if let Some(every) = places.spec.every.filter(|&every| now + every < until) {
             self.push(now + every, Happening::Epoch);
         }
         self.feed(Event::PlacementDecided { placement })
@@ -248,14 +312,15 @@ impl World {
             return Err(self.violation("an executor was asked to load what it has or cannot hold"));
         }
         let copy = places.copies[executor.index()];
-        let mb = self.models[id.index()].spec.weights_mb;
-        let takes = copy.map_or(Duration::ZERO, |copy| copy.base + copy.time(mb)).min(weights.load);
+        let takes = load_time(copy, &self.models[id.index()]).min(weights.load);
         let link = &mut places.link_free[executor.index()];
         *link = (*link).max(self.now) + takes;
         let at = *link;
         self.report.loads += 1;
-        let life = self.executors[executor.index()].life;
-        self.push(at, Happening::Loaded { executor, life, variant: id });
+        let state = &self.executors[executor.index()];
+        let (life, share) = (state.life, state.load_failure_share());
+        let fails = share > 0.0 && self.rng.random::<f64>() < share;
+        self.push(at, Happening::Loaded { executor, life, variant: id, fails });
         Ok(())
     }
 
@@ -263,10 +328,16 @@ impl World {
         &mut self,
         executor: ExecutorId,
         life: u32,
-        variant: VariantId,
+        (variant, fails): (VariantId, bool),
     ) -> Result<(), Violation> {
         if self.executors[executor.index()].life != life {
             return Ok(());
+        }
+        if fails {
+            if let Some(places) = &mut self.places {
+                places.present[executor.index()].remove(&variant);
+            }
+            return self.feed(Event::WeightsFailed { executor, variant });
         }
         self.feed(Event::WeightsLoaded { executor, variant })
     }
