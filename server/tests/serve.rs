@@ -137,7 +137,7 @@ fn the_ports_are_written_and_the_printed_line_answers_as_pasted() {
     let body = lines[4].split_once(" -d '").unwrap().1.trim_end().strip_suffix('\'').unwrap();
     assert!(lines[4].starts_with(&format!("curl -s http://localhost:{http}/v2/models/m/infer ")));
     let request = format!(
-        "POST /v2/models/{model}/infer HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /v2/models/m/infer HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     let text = answer(send(http, &request));
