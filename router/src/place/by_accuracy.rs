@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn as_many_executors_are_downgraded_as_the_demand_needs_one_a_placement() {
-        let mut placement = all(&problem(100.0, 4));
+        let mut placement = all(&problem(300.0, 4));
         assert_eq!(of(&placement, BEST), 4);
         // Three of the best carry 240/s; with one of the fast ones in place of the fourth it is 1040.
         let busy = problem(700.0, 4);

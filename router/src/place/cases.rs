@@ -93,6 +93,8 @@ proptest! {
         let few = Problem { moves_max: problem.moves_max.min(3), ..problem };
         let placement = PLACEMENTS[policy].solve(&few, &previous, &mut Fluid);
         let changed = placement != PLACEMENTS[policy].solve(&free, &previous, &mut Fluid);
+        // That policy weighs what it takes away against what it brings.
+        let changed = changed && PLACEMENTS[policy].name != "by_accuracy";
         for (variant, wanted) in few.variants.iter().enumerate() {
             if changed && wanted.rate > 0.0 && previous.count(variant) > 0 {
                 prop_assert!(placement.count(variant) > 0, "{variant} in {placement:?}");

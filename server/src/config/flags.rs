@@ -88,7 +88,7 @@ pub struct Flags {
     /// Requests that may wait for one model, where the model does not say [default: 1000]
     #[arg(long, value_name = "N", help_heading = "Scheduling")]
     pub queue_max: Option<usize>,
-    /// Which models are on which executors, decided anew each epoch from what was asked for [default: all_everywhere, where
+    /// Which models are on which executors, decided anew each epoch from what was asked for [default: by_accuracy, where
     /// --device-memory is given]
     #[arg(long, value_name = "NAME", help_heading = "Scheduling")]
     pub placement: Option<String>,

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use router::place::PLACEMENTS;
-
 use super::{ConfigError, Flags};
 
 /// How models come to executors whose memory is limited.
@@ -20,6 +18,9 @@ pub struct PlacementConfig {
     /// A request that no executor can answer in time has its model loaded.
     pub on_demand: bool,
 }
+
+/// The policy, unless told otherwise: the one that moves nothing without a gain.
+const POLICY: &str = "by_accuracy";
 
 /// Between two placements, unless told otherwise: long next to a load, short next to a change of demand.
 const EVERY: Duration = Duration::from_secs(10);
@@ -49,7 +50,7 @@ pub(super) fn placement(flags: &Flags) -> Result<Option<PlacementConfig>, Config
     }
     Ok(Some(PlacementConfig {
         memory: memory.unwrap_or_else(|| vec![u64::MAX]),
-        policy: flags.placement.clone().unwrap_or_else(|| PLACEMENTS[0].name.to_owned()),
+        policy: flags.placement.clone().unwrap_or_else(|| POLICY.to_owned()),
         every,
         moves_max: flags.placement_moves.unwrap_or(MOVES_MAX),
         on_demand: flags.placement_on_demand.unwrap_or(true),
@@ -70,5 +71,30 @@ impl PlacementConfig {
                 each.len()
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_policy_is_known() {
+        assert!(router::place::PLACEMENTS.iter().any(|entry| entry.name == POLICY));
+    }
+
+    #[test]
+    fn memory_is_stated_once_for_all_executors_or_once_for_each() {
+        let stated = |memory: &[u64]| PlacementConfig {
+            memory: memory.to_vec(),
+            policy: POLICY.into(),
+            every: EVERY,
+            moves_max: MOVES_MAX,
+            on_demand: true,
+        };
+        assert_eq!(stated(&[7]).memory_of(3), Ok(vec![7, 7, 7]));
+        assert_eq!(stated(&[7, 8]).memory_of(2), Ok(vec![7, 8]));
+        let error = stated(&[7, 8]).memory_of(3).unwrap_err();
+        assert!(error.starts_with("--device-memory: 2 sizes for 3 executors"), "{error}");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use gpu::LoadedModel;
-use models::ExecutorId;
+use models::{ExecutorId, TaskSettings};
 use parking_lot::Mutex;
 use router::{Router, RouterSettings, Weights};
 use server::carrier::Bring;
@@ -20,10 +20,19 @@ use crate::world::*;
 
 /// A service whose executors hold so many bytes.
 fn service(memory: &[u64], on_demand: bool, recorder: Option<Recorder>) -> Arc<Service> {
+    placed_by("all_everywhere", memory, on_demand, recorder)
+}
+
+fn placed_by(
+    policy: &str,
+    memory: &[u64],
+    on_demand: bool,
+    recorder: Option<Recorder>,
+) -> Arc<Service> {
     let router = Router::new(RouterSettings::default()).unwrap();
     let placing = Placing {
         memory: memory.to_vec(),
-        policy: "all_everywhere".into(),
+        policy: policy.into(),
         every: 1000 * MS,
         moves_max: 1,
         on_demand,
@@ -175,6 +184,37 @@ async fn a_placement_loads_no_more_than_its_bound_while_the_server_serves() {
         service.place();
         until(|| there() == placed).await;
     }
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_wishes_for_a_better_variant_than_is_there_gets_it_by_the_next_placement() {
+    let service = placed_by("by_accuracy", &[1], false, None);
+    let shop = Arc::<Shop>::default();
+    let quick =
+        |name| Loaded { profile: loaded(name, MS / 100, MS / 100).profile, ..movable(name, &shop) };
+    install(&service, quick("good"), Echo);
+    service.install(quick("better"));
+    let variant = |model: &str, accuracy: f64| {
+        format!(
+            "[[variant]]\nmodel = \"{model}\"\naccuracy = {accuracy}\nmetric = \"top-1\"\nsource = \"a test\"\ncost = 1.0\n"
+        )
+    };
+    let text = format!("[task]\n{}{}", variant("good", 0.9), variant("better", 0.99));
+    let task = TaskSettings::from_text("t/punctual.toml", &text).unwrap();
+    service.install_task("t", task).unwrap();
+    service.place();
+    assert_eq!(executors(&service, "better"), [0_u64; 0]);
+    let by = async || service.infer(request("t", &[7])).await.unwrap().choice.unwrap().model;
+    for _ in 0..5 {
+        assert_eq!(by().await, "good");
+    }
+    service.place();
+    until(|| executors(&service, "better") == [0]).await;
+    assert_eq!(by().await, "better");
+    let shown = service.task_json("t").unwrap();
+    assert_eq!(shown["variants"][0]["placement"]["executors"], serde_json::json!([]));
+    assert_eq!(shown["variants"][1]["placement"]["executors"], serde_json::json!([0]));
     service.stop();
 }
 

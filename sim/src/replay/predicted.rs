@@ -1,9 +1,10 @@
 //! The requests of a recording again, on executors that take what was drawn for them: what the simulator predicts.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use batcher::Instant;
-use models::{BatchId, ExecutorId};
+use models::{BatchId, ExecutorId, VariantId};
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 use router::{Action, Event, Router, RouterSettings, UnknownSetting};
@@ -21,6 +22,9 @@ pub(super) struct Predicted<'a> {
     /// By executor; the batch in front runs.
     held: Vec<VecDeque<(BatchId, Run)>>,
     ends: BTreeSet<(Instant, ExecutorId)>,
+    load_times: BTreeMap<VariantId, Duration>,
+    /// Loads under way, by when they are done.
+    loads: BTreeSet<(Instant, ExecutorId, VariantId)>,
 }
 
 impl<'a> Predicted<'a> {
@@ -40,11 +44,21 @@ impl<'a> Predicted<'a> {
             outcomes: Outcomes::from(from),
             held: Vec::new(),
             ends: BTreeSet::new(),
+            load_times: BTreeMap::new(),
+            loads: BTreeSet::new(),
         };
         let mut now = Instant::ZERO;
         for (at, event) in happened {
             predicted.until(*at, &mut now);
             now = *at;
+            // Loads of its own take as long as was believed, and succeed.
+            if matches!(event, Event::WeightsLoaded { .. } | Event::WeightsFailed { .. }) {
+                continue;
+            }
+            if let Event::VariantLoaded { spec } = event {
+                let load = spec.weights.map(|weights| weights.load).unwrap_or_default();
+                predicted.load_times.insert(spec.variant, load);
+            }
             predicted.feed(event.clone(), now);
         }
         predicted.until(Instant::NEVER, &mut now);
@@ -55,6 +69,15 @@ impl<'a> Predicted<'a> {
     fn until(&mut self, until: Instant, now: &mut Instant) {
         loop {
             let end = self.ends.first().copied().filter(|(at, _)| *at < until);
+            if let Some(&(at, executor, variant)) = self.loads.first() {
+                let timeout = self.router.poll_timeout().map_or(Instant::NEVER, |(at, _)| at);
+                if at < until && end.is_none_or(|(end, _)| at <= end) && at <= timeout {
+                    self.loads.remove(&(at, executor, variant));
+                    *now = at;
+                    self.feed(Event::WeightsLoaded { executor, variant }, at);
+                    continue;
+                }
+            }
             let timeout = self.router.poll_timeout().map(|(at, _)| at.max(*now));
             let timeout = timeout.filter(|at| *at < until);
             match (end, timeout) {
@@ -109,9 +132,16 @@ impl<'a> Predicted<'a> {
                 Action::Withdraw { executor, batch } => {
                     self.held[executor.index()].retain(|(held, _)| *held != batch);
                 }
-                // A server's models are in place; no executor stated its memory.
-                Action::Load { .. } | Action::Evict { .. } => {}
-                Action::Choose { .. } | Action::Reply { .. } | Action::Unload { .. } => {}
+                Action::Load { executor, variant } => {
+                    let before = self.loads.iter().filter(|(_, other, _)| *other == executor);
+                    let free = before.map(|(at, ..)| *at).max().unwrap_or(now).max(now);
+                    let load = self.load_times.get(&variant).copied().unwrap_or_default();
+                    self.loads.insert((free + load, executor, variant));
+                }
+                Action::Evict { .. }
+                | Action::Choose { .. }
+                | Action::Reply { .. }
+                | Action::Unload { .. } => {}
             }
         }
     }
