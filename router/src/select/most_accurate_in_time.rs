@@ -24,7 +24,7 @@ const KEPT_BACK: u32 = 2;
 /// The share of the time left beside its own run that the most accurate variant's queue may take; each one further down
 /// takes as much again of what those above it leave of a half. So a long queue is shared by two neighbours on the way
 /// down, one that lets it grow and one that lets it shrink, and not by the best and the fastest. With `digits` (deadline
-/// 50 ms, runs below 1 ms) at three times the load that the best carries: docs/variants.md.
+/// 50 ms, runs below 1 ms) at three times the load that the best carries (docs/variants.md).
 const FIRST_SHARE: u32 = 4;
 
 struct MostAccurateInTime;
