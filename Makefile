@@ -12,7 +12,7 @@ SECONDS_TO_FUZZ ?= 60
 export CARGO_BUILD_JOBS := $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint test-gpu bench-server bench-overload bench-mixed bench-peers bench-traces bench-client bench-variants bench-policies bench-policies-full bench-instructions sim fuzz onnxruntime examples
+.PHONY: help serve test lint test-gpu bench-server bench-overload bench-mixed bench-peers bench-traces bench-client bench-variants bench-policies bench-policies-full bench-instructions sim fuzz onnxruntime examples examples-families
 
 help: ## Says what can be made (the default).
 	@echo "make WORD, where WORD is one of:"
@@ -88,3 +88,6 @@ $(RUNTIME): models/examples/fetch_onnxruntime.py models/examples/onnxruntime.loc
 
 examples: ## Makes the example models in target/examples and their real inputs in target/example-inputs.
 	@$(PYTHON) models/examples/make.py
+
+examples-families: ## Makes more families of variants, sentence embeddings and readers of text, in target/families (fetches 150 MB).
+	@$(PYTHON) models/examples/make.py families

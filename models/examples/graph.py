@@ -22,6 +22,13 @@ class Graph:
         self.nodes.append(helper.make_node(kind, inputs, [output], name=f"{kind}_{len(self.nodes)}", **attributes))
         return output
 
+    def nodes_of(self, kind, inputs, count):
+        """A node of several outputs."""
+        first = len(self.nodes)
+        outputs = [f"{kind.lower()}_{first}_{index}" for index in range(count)]
+        self.nodes.append(helper.make_node(kind, inputs, outputs, name=f"{kind}_{first}"))
+        return outputs
+
     def dense(self, x, weights, bias, output=None):
         """x @ weights + bias for two-dimensional x."""
         return self.node("Gemm", [x, self.constant(weights), self.constant(bias)], output)

@@ -91,7 +91,7 @@ def embeddings(g, weights):
     zero, one, two = (g.constant(np.array([value])) for value in (0, 1, 2))
     length = g.node("Slice", [g.node("Shape", ["input_ids"]), one, two])
     place = g.node("Slice", [places, zero, length, zero])
-    word = g.node("Add", [g.node("Gather", [words, "input_ids"]), g.node("Gather", [kinds, "token_type_ids"])])
+    word = g.node("Add", [word_vectors(g, weights, words), g.node("Gather", [kinds, "token_type_ids"])])
     return normalise(g, weights, "embeddings.LayerNorm", g.node("Add", [word, place]))
 
 
@@ -112,8 +112,26 @@ def encoder_layer(g, weights, layer, x, bias):
 
 
 def linear(g, weights, name, x):
+    if f"{name}.scale" in weights:
+        return g.node("Add", [rounded(g, weights, name, x), g.constant(weights[f"{name}.bias"], f"{name}.bias")])
     product = g.node("MatMul", [x, g.constant(weights[f"{name}.weight"].T, f"{name}.weight")])
     return g.node("Add", [product, g.constant(weights[f"{name}.bias"], f"{name}.bias")])
+
+
+def rounded(g, weights, name, x):
+    """The product with weights that are bytes: x is rounded to bytes as well, by its own range at each run."""
+    levels, step, zero = g.nodes_of("DynamicQuantizeLinear", [x], 3)
+    matrix = g.constant(weights[f"{name}.weight"].T, f"{name}.weight")
+    sums = g.node("Cast", [g.node("MatMulInteger", [levels, matrix, zero])], to=TensorProto.FLOAT)
+    return g.node("Mul", [sums, g.node("Mul", [step, g.constant(weights[f"{name}.scale"], f"{name}.scale")])])
+
+
+def word_vectors(g, weights, words):
+    found = g.node("Gather", [words, "input_ids"])
+    if "embeddings.word_embeddings.scale" not in weights:
+        return found
+    scales = g.constant(weights["embeddings.word_embeddings.scale"][:, None], "embeddings.scales")
+    return g.node("Mul", [g.node("Cast", [found], to=TensorProto.FLOAT), g.node("Gather", [scales, "input_ids"])])
 
 
 def normalise(g, weights, name, x):

@@ -6,6 +6,7 @@ pub mod evaluate;
 pub mod profile;
 mod reload;
 pub mod serve;
+pub mod variants;
 
 use clap::{Parser, Subcommand};
 
@@ -30,6 +31,9 @@ pub enum Command {
     Profile(profile::ProfileArgs),
     /// Measures how often a model, or each variant of a task, is right on labelled rows
     Evaluate(evaluate::EvaluateArgs),
+    /// Makes other forms of a model
+    #[command(subcommand)]
+    Variants(variants::VariantsCommand),
 }
 
 const SERVE_NOTE: &str = "Times are text: 250us, 25ms, 1.5s. Flags win over the settings file. At SIGHUP the file is read \

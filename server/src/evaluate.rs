@@ -1,6 +1,7 @@
 //! How often a model is right: labelled rows are run through it, and its answers scored.
 
 pub mod claims;
+pub mod derive;
 pub mod examples;
 pub mod folder;
 pub mod metric;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use server::cli::serve::{Server, THREADS_TIMEOUT};
-use server::cli::{Cli, Command, evaluate, profile};
+use server::cli::{Cli, Command, evaluate, profile, variants};
 use server::config::triton::without_triton_flags;
 use server::config::{Config, Flags};
 use server::cores;
@@ -30,6 +30,10 @@ fn run() -> Result<ExitCode, String> {
         Command::Serve(flags) => serve(&flags, &warnings),
         Command::Profile(args) => {
             say(profile::profile(&args)?.trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Variants(command) => {
+            say(variants::variants(&command)?.trim_end());
             Ok(ExitCode::SUCCESS)
         }
         Command::Evaluate(args) => {

@@ -156,3 +156,66 @@ fn what_cannot_be_measured_is_refused_with_a_sentence_that_names_it() {
         assert!(!content && said.contains(sentence), "{sentence}: {said}");
     }
 }
+
+/// A program in Python's place, whose arguments are `-c`, the program, the form, the model and what is to be made of it.
+fn python(root: &TempDir, script: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let path = root.path().join("python");
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn derive(root: &TempDir, python: &str, more: &[&str]) -> (bool, String) {
+    let words = ["variants", "make", "digits_logreg", "--python", python];
+    punctual(root, &[&words[..], more].concat())
+}
+
+fn task(root: &TempDir) -> String {
+    std::fs::read_to_string(root.path().join("models/digits/punctual.toml")).unwrap()
+}
+
+#[test]
+fn a_derived_model_is_loaded_measured_and_becomes_a_variant() {
+    if !runs_models() {
+        return;
+    }
+    let root = repository();
+    let copies = python(&root, "cp \"$4\" \"$5\"");
+    let data = root.path().join("held_out.csv");
+    let more = ["--as", "fp16", "--task", "digits", "--data", data.to_str().unwrap()];
+    let (content, said) = derive(&root, &copies, &more);
+    assert!(content && said.contains("it loads and has the same inputs and outputs"), "{said}");
+    let added = task(&root).strip_prefix(TASK).unwrap().to_owned();
+    let expected = "\n[[variant]]\nmodel = \"digits_logreg_fp16\"\nprecision = \"fp16\"\naccuracy = 0.9209\n\
+                    metric = \"top-1\"\nsource = \"punctual evaluate, 898 rows of held_out.csv\"\ncost = ";
+    assert!(added.starts_with(expected), "{added}");
+    let (content, said) = evaluate(&root, "digits", "held_out.csv", &[]);
+    assert!(content && said.contains("digits_logreg_fp16/1"), "{said}");
+    let (content, said) = derive(&root, &copies, &["--as", "fp16"]);
+    assert!(
+        !content && said.contains("'digits_logreg_fp16' is in the repository already"),
+        "{said}"
+    );
+}
+
+#[test]
+fn nothing_stays_of_a_model_that_could_not_be_derived() {
+    if !runs_models() {
+        return;
+    }
+    let root = repository();
+    let lacks = python(&root, "echo 'missing: onnx' >&2; exit 1");
+    let (content, said) = derive(&root, &lacks, &[]);
+    assert!(!content && said.contains("has no package 'onnx'; install the tools with: "), "{said}");
+    let other = examples().join("mlp_128.onnx");
+    let differs = python(&root, &format!("head -c 1000 {} > \"$5\"", other.display()));
+    let (content, said) = derive(&root, &differs, &[]);
+    assert!(!content && said.contains("model.onnx"), "{said}");
+    let left: Vec<_> = std::fs::read_dir(root.path().join("models")).unwrap().collect();
+    // The two models, the task and the profiles of models that were measured.
+    let names = left.iter().map(|entry| entry.as_ref().unwrap().file_name());
+    let names: Vec<_> = names.filter(|name| name != ".punctual").collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    assert_eq!(task(&root), TASK);
+}

@@ -65,8 +65,33 @@ pub struct EvaluateArgs {
 pub fn evaluate(args: &EvaluateArgs) -> Result<String, String> {
     let scan = Scan::of(&args.model_repository)?;
     let subject = Subject::find(&scan, args)?;
-    let bench = Bench::new(&scan, args)?;
-    let mut first = bench.load(&subject.members[0])?;
+    let bench = Bench::new(&scan, (&args.device, args.onnxruntime.as_deref()))?;
+    let measurement = evaluate_members(args, &bench, &subject.members)?;
+    let head =
+        format!("{}: {}, on {} ({})\n", args.name, measurement.source, args.device, bench.runtime);
+    let mut text = head + &table(&measurement);
+    if args.write {
+        text += &write(&subject, &measurement, args.write_cost)?;
+    }
+    Ok(text)
+}
+
+/// What was measured of several models on the same rows.
+pub(super) struct Measurement {
+    pub(super) results: Vec<Measured>,
+    pub(super) metric: String,
+    pub(super) source: String,
+    rows: usize,
+}
+
+/// Runs the rows through all members.
+pub(super) fn evaluate_members(
+    args: &EvaluateArgs,
+    bench: &Bench<'_>,
+    members: &[Member],
+) -> Result<Measurement, String> {
+    let member = members.first().ok_or("there is nothing to measure")?;
+    let mut first = bench.load(member)?;
     let form = Form { signature: &first.description.signature, label: args.label.as_deref() };
     let rows = examples::read(&args.data, form)?;
     let metric = metric(args, &rows)?;
@@ -74,14 +99,14 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<String, String> {
     let reference = match reference(metric, args)? {
         None => None,
         Some(name) => {
-            let mut loaded =
-                bench.load(&Member { place: 0, model: name.to_owned(), version: None })?;
+            let member = Member { place: 0, model: name.to_owned(), version: None };
+            let mut loaded = bench.load(&member)?;
             same_form(&first, &loaded)?;
             Some(run::run(&mut loaded, &rows, metric, output)?.answers)
         }
     };
     let mut results = Vec::new();
-    for (index, member) in subject.members.iter().enumerate() {
+    for (index, member) in members.iter().enumerate() {
         let mut loaded = if index == 0 { None } else { Some(bench.load(member)?) };
         let loaded = loaded.as_mut().unwrap_or(&mut first);
         let name = format!("{}/{}", member.model, loaded.version);
@@ -92,21 +117,15 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<String, String> {
             Some(reference) => agreement(&answers.answers, reference, metric),
             None => by_label(&answers.answers, &rows, names, &args.data)?,
         };
-        results.push(Measured {
-            place: member.place,
-            name,
-            score: Score::of(&worth),
-            per_row: answers.per_row,
-        });
+        let score = Score::of(&worth);
+        results.push(Measured { place: member.place, name, score, per_row: answers.per_row });
     }
-    let metric = metric.named(args.reference.as_deref().unwrap_or_default());
-    let source = format!("punctual evaluate, {} rows of {}", rows.len(), file_name(&args.data));
-    let mut text = format!("{}: {source}, on {} ({})\n", args.name, args.device, bench.runtime);
-    text += &table(&results, &metric, rows.len());
-    if args.write {
-        text += &write(&subject, &results, (&metric, &source), args.write_cost)?;
-    }
-    Ok(text)
+    Ok(Measurement {
+        results,
+        metric: metric.named(args.reference.as_deref().unwrap_or_default()),
+        source: format!("punctual evaluate, {} rows of {}", rows.len(), file_name(&args.data)),
+        rows: rows.len(),
+    })
 }
 
 /// What is measured.
@@ -116,10 +135,11 @@ struct Subject {
     members: Vec<Member>,
 }
 
-struct Member {
-    place: usize,
-    model: String,
-    version: Option<u64>,
+/// A model to measure, and its place in the task's file.
+pub(super) struct Member {
+    pub(super) place: usize,
+    pub(super) model: String,
+    pub(super) version: Option<u64>,
 }
 
 impl Subject {
@@ -151,7 +171,8 @@ impl Subject {
     }
 }
 
-fn find<'a>(scan: &'a Scan, name: &str) -> Result<&'a FoundModel, String> {
+/// The folder of that name.
+pub(super) fn find<'a>(scan: &'a Scan, name: &str) -> Result<&'a FoundModel, String> {
     let found = scan.models.get(name).ok_or_else(|| {
         let names: Vec<_> = scan.models.keys().map(String::as_str).collect();
         format!("'{name}' is in no repository; there are {}", names.join(", "))
@@ -160,16 +181,18 @@ fn find<'a>(scan: &'a Scan, name: &str) -> Result<&'a FoundModel, String> {
 }
 
 /// Where models are loaded.
-struct Bench<'a> {
+pub(super) struct Bench<'a> {
     scan: &'a Scan,
     workshop: Workshop,
     runtime: String,
 }
 
 impl<'a> Bench<'a> {
-    fn new(scan: &'a Scan, args: &EvaluateArgs) -> Result<Self, String> {
-        let devices =
-            Devices::make(std::slice::from_ref(&args.device), args.onnxruntime.as_deref())?;
+    pub(super) fn new(
+        scan: &'a Scan,
+        (device, library): (&DeviceChoice, Option<&Path>),
+    ) -> Result<Self, String> {
+        let devices = Devices::make(std::slice::from_ref(device), library)?;
         let settings = WorkshopSettings {
             budget: gpu::measure::BUDGET,
             auto_complete: true,
@@ -185,7 +208,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Loads the version asked for, or the newest that is served.
-    fn load(&self, member: &Member) -> Result<Loaded, String> {
+    pub(super) fn load(&self, member: &Member) -> Result<Loaded, String> {
         let model = &member.model;
         let load = Load {
             model: model.clone(),
@@ -260,14 +283,15 @@ fn by_label(
     judged.collect()
 }
 
-struct Measured {
+/// What a model made of the rows.
+pub(super) struct Measured {
     place: usize,
     name: String,
-    score: Score,
-    per_row: Duration,
+    pub(super) score: Score,
+    pub(super) per_row: Duration,
 }
 
-fn table(results: &[Measured], metric: &str, rows: usize) -> String {
+pub(super) fn table(Measurement { results, metric, rows, .. }: &Measurement) -> String {
     let width =
         results.iter().map(|result| result.name.len()).max().unwrap_or(0).max("variant".len());
     let metric_width = metric.len().max("metric".len());
@@ -288,22 +312,17 @@ fn table(results: &[Measured], metric: &str, rows: usize) -> String {
     text
 }
 
-fn write(
-    subject: &Subject,
-    results: &[Measured],
-    (metric, source): (&str, &str),
-    cost: bool,
-) -> Result<String, String> {
+fn write(subject: &Subject, measurement: &Measurement, cost: bool) -> Result<String, String> {
     let Some(file) = &subject.task else { return Ok(String::new()) };
     let claim = |result: &Measured| Claim {
         place: result.place,
         // A mean cosine may be negative, and a claim is a share.
         accuracy: result.score.mean.clamp(0.0, 1.0),
-        metric: metric.to_owned(),
-        source: source.to_owned(),
+        metric: measurement.metric.clone(),
+        source: measurement.source.clone(),
         cost: cost.then_some(result.per_row.as_secs_f64() * 1e6),
     };
-    let claims: Vec<_> = results.iter().map(claim).collect();
+    let claims: Vec<_> = measurement.results.iter().map(claim).collect();
     let name = file.display().to_string();
     let text =
         std::fs::read_to_string(file).map_err(|error| format!("cannot read {name}: {error}"))?;

@@ -142,7 +142,9 @@ mod tests {
         let words = ["punctual", "profile"].iter().chain(words);
         match Cli::try_parse_from(words).unwrap().command {
             Command::Profile(args) => profile(&args),
-            Command::Serve(_) | Command::Evaluate(_) => panic!("asked for a profile"),
+            Command::Serve(_) | Command::Evaluate(_) | Command::Variants(_) => {
+                panic!("asked for a profile")
+            }
         }
     }
 
