@@ -64,13 +64,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the thread of `executor` on `cores` (anywhere, if empty); `on_done` gets every completion there. Where the
-    /// cores are `shared` with connections, those go first.
+    /// Starts the thread of `executor` on `cores` (anywhere, if empty); `on_done` gets every completion there.
     ///
     /// # Panics
     /// If the system gives no thread.
     #[must_use]
-    pub fn spawn(executor: ExecutorId, cores: &[usize], shared: bool, on_done: OnDone) -> Self {
+    pub fn spawn(executor: ExecutorId, cores: &[usize], on_done: OnDone) -> Self {
         let (inbox, commands) = bounded(INBOX_MAX);
         let shelf = Shelf::default();
         let desk = Desk {
@@ -85,9 +84,6 @@ impl Worker {
             .name(format!("executor-{}", executor.0))
             .spawn(move || {
                 settle(&cores);
-                if shared {
-                    yield_to_connections();
-                }
                 desk.work(&commands);
             })
             .expect("a thread can be started");
@@ -241,17 +237,6 @@ fn settle(cores: &[usize]) {
     }
 }
 
-/// A third of the weight of a usual thread. With equal ones a busy executor leaves connections half of the core: where
-/// requests and answers need more, they wait in sockets, where no deadline is known.
-const SHARED_NICE: i32 = 5;
-
-fn yield_to_connections() {
-    // On Linux a nice value belongs to one thread.
-    if let Err(error) = rustix::process::setpriority_process(None, SHARED_NICE) {
-        tracing::warn!(%error, "an executor's thread keeps the usual priority");
-    }
-}
-
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no text".into())
@@ -292,7 +277,7 @@ mod tests {
     fn worker() -> (Worker, Receiver<Completion>) {
         let (done, completions) = unbounded();
         let on_done = Box::new(move |completion| done.send(completion).unwrap());
-        (Worker::spawn(ExecutorId(3), &[], false, on_done), completions)
+        (Worker::spawn(ExecutorId(3), &[], on_done), completions)
     }
 
     #[test]
@@ -395,25 +380,22 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_runs_on_its_cores_only_and_behind_connections_that_share_them() {
-        struct Where(Sender<(CpuSet, i32)>);
+    fn a_worker_runs_on_its_cores_only() {
+        struct Where(Sender<CpuSet>);
         impl LoadedModel for Where {
             fn run(&mut self, _: &Batch, _: &mut Timing) -> Result<Vec<Output>, RunError> {
-                let nice = rustix::process::getpriority_process(None).unwrap();
-                self.0.send((sched_getaffinity(None).unwrap(), nice)).unwrap();
+                self.0.send(sched_getaffinity(None).unwrap()).unwrap();
                 Ok(vec![])
             }
         }
         let allowed = sched_getaffinity(None).unwrap();
         let core = (0..CpuSet::MAX_CPU).find(|&core| allowed.is_set(core)).unwrap();
         let (tell, told) = unbounded();
-        let worker = Worker::spawn(ExecutorId(0), &[core], true, Box::new(|_| ()));
+        let worker = Worker::spawn(ExecutorId(0), &[core], Box::new(|_| ()));
         worker.install(VariantId(0), Box::new(Where(tell)));
         worker.submit(batch(0, 0, 1));
-        let (cores, nice) = told.recv().unwrap();
+        let cores = told.recv().unwrap();
         assert!(cores.is_set(core));
         assert_eq!(cores.count(), 1);
-        // The test itself may be nice.
-        assert!(nice >= SHARED_NICE, "{nice}");
     }
 }

@@ -56,7 +56,7 @@ fn a_worker_runs_the_backend_and_tells_the_time_of_each_phase() {
     for Backend { name, executor, .. } in backends() {
         let (done, completions) = crossbeam::channel::unbounded();
         let worker =
-            gpu::Worker::spawn(ExecutorId(0), &[], false, Box::new(move |c| done.send(c).unwrap()));
+            gpu::Worker::spawn(ExecutorId(0), &[], Box::new(move |c| done.send(c).unwrap()));
         worker.install(VariantId(0), executor.load(&common::mlp()).unwrap());
         worker.submit(batch(&[&[4]], vec![(1, vec![floats(&[1.0; 4])])]));
         let completion = completions.recv().unwrap();

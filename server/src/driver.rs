@@ -156,16 +156,12 @@ impl Driver {
             on_move: OnceLock::new(),
             post: Post::default(),
         });
-        // Where executors have all cores, connections share them.
-        let taken = |core: &usize| executors.iter().any(|cores| cores.contains(core));
-        let shared = gpu::device::cores().is_ok_and(|cores| cores.iter().all(taken));
         for (id, cores) in (0_u32..).zip(executors) {
             let executor = ExecutorId(id);
             let desk = Arc::downgrade(&driver);
             let worker = Worker::spawn(
                 executor,
                 cores,
-                shared,
                 Box::new(move |completion| completed(&desk, completion)),
             );
             let mut state = driver.state.lock();
