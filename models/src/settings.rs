@@ -247,7 +247,7 @@ mod tests {
             ("executors = 0", "1: `executors` must be at least 1"),
             ("cache = \"0MiB\"", "1: `cache` must be above 0; without the key nothing is kept"),
             (
-                "cache = \"64MB\"",
+                "cache = \"64 MO\"",
                 "1: `cache`: expected a size such as \"120MiB\", \"2GiB\" or \"500MB\", found \"64 MO\"",
             ),
             ("threads = 1\nweight = 0", "2: `weight` must be from 0.001 to 1000"),
