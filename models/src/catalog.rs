@@ -8,7 +8,7 @@ use std::time::Duration;
 use check::{THREADS, unknown};
 
 use crate::config::{DynamicBatching, Fields, InputFields, OutputFields, type_number};
-use crate::onnx::{can_be_held, read_signature};
+use crate::onnx::{can_be_held, drawing_operator, read_signature};
 use crate::{
     BatchingMode, DataType, Dim, ModelConfig, ModelSettings, PadRule, Signature, Slo, TensorSpec,
 };
@@ -109,6 +109,8 @@ pub struct ModelDescription {
     pub threads: Option<u32>,
     /// On how many executors it is loaded; `None` for all.
     pub executors: Option<u32>,
+    /// Bytes of answers that are kept to answer equal requests; 0 for none.
+    pub cache: u64,
     /// By output: the names of its classes.
     pub labels: Vec<Vec<String>>,
     /// By input position.
@@ -223,6 +225,7 @@ pub fn describe(files: ModelFiles<'_>) -> Result<ModelDescription, CatalogError>
             .or((queue.max_queue_size > 0).then_some(queue.max_queue_size as usize))
             .unwrap_or(QUEUE_MAX),
         weight: settings.weight.unwrap_or(1.0),
+        cache: cache(&files, settings).map_err(|reason| mismatch(settings_file, reason))?,
         policy: settings.policy.clone(),
         preferred: dynamic
             .preferred_batch_size
@@ -245,6 +248,17 @@ pub fn describe(files: ModelFiles<'_>) -> Result<ModelDescription, CatalogError>
 
 fn mismatch(file: &str, reason: String) -> CatalogError {
     CatalogError::Mismatch { file: file.to_owned(), reason }
+}
+
+/// The bytes of answers to keep.
+fn cache(files: &ModelFiles<'_>, settings: &ModelSettings) -> Result<u64, String> {
+    let Some(bytes) = settings.cache else { return Ok(0) };
+    match drawing_operator(files.onnx.1).filter(|_| !settings.cache_despite_chance) {
+        None => Ok(bytes),
+        Some(operator) => Err(format!(
+            "`cache`: the model draws at random (`{operator}`), so that equal requests get different answers; `cache_despite_chance = true` keeps them all the same"
+        )),
+    }
 }
 
 /// The default level and the number of levels.

@@ -1,9 +1,13 @@
 //! Reads names, types and shapes of inputs and outputs from the head of an ONNX file, without its weights.
 
+mod chance;
+
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use prost::{DecodeError, Message};
 
 use crate::{CatalogError, DataType, Dim, Signature, TensorSpec};
+
+pub(crate) use chance::drawing_operator;
 
 /// Ranks above this are a broken file, not a model.
 const RANK_MAX: usize = 32;

@@ -38,6 +38,11 @@ pub struct ModelSettings {
     pub memory: Option<u64>,
     /// The batching policy.
     pub policy: Option<String>,
+    /// Bytes of answers that are kept to answer equal requests; none are kept by default.
+    #[serde(deserialize_with = "deserialize_bytes_option")]
+    pub cache: Option<u64>,
+    /// Keeps them though the model draws at random.
+    pub cache_despite_chance: bool,
     /// Outputs whose classes have names: the output, and the file of one name a line in the model's folder.
     pub labels: BTreeMap<String, String>,
     /// Inputs that are padded, so that requests of different lengths can share a run.
@@ -112,6 +117,9 @@ impl ModelSettings {
         }
         if self.queue_max == Some(0) {
             return wrong(&["queue_max"], "must be at least 1");
+        }
+        if self.cache == Some(0) {
+            return wrong(&["cache"], "must be above 0; without the key nothing is kept");
         }
         if self.weight.is_some_and(|weight| !(WEIGHT_MIN..=WEIGHT_MAX).contains(&weight)) {
             return wrong(&["weight"], &format!("must be from {WEIGHT_MIN} to {WEIGHT_MAX}"));
@@ -237,6 +245,11 @@ mod tests {
             ("batch_max = 65537", "1: `batch_max` must be at most 65536"),
             ("queue_max = 0", "1: `queue_max` must be at least 1"),
             ("executors = 0", "1: `executors` must be at least 1"),
+            ("cache = \"0MiB\"", "1: `cache` must be above 0; without the key nothing is kept"),
+            (
+                "cache = \"64 MO\"",
+                "1: `cache`: expected a size such as \"120MiB\", \"2GiB\" or \"500MB\", found \"64 MO\"",
+            ),
             ("threads = 1\nweight = 0", "2: `weight` must be from 0.001 to 1000"),
             ("weight = nan", "1: `weight` must be from 0.001 to 1000"),
             ("weight = \"two\"", "1: `weight`: invalid type: string \"two\", expected a number"),

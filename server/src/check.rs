@@ -54,11 +54,7 @@ fn check_form(request: InferRequest, served: &Served) -> Result<Checked, String>
     let skip = usize::from(served.signature.batched);
     let known =
         served.shapes.number(|| inputs.iter().map(|input| input.shape[skip..].to_vec()).collect());
-    let (default, levels) = served.priority;
-    let priority = match u32::try_from(request.priority).unwrap_or(u32::MAX) {
-        0 => default,
-        asked => asked.min(levels),
-    };
+    let priority = served.level(request.priority);
     let deadline = request.timeout.into_iter().chain(served.slo.map(|slo| slo.latency)).min();
     let part = InputPart { rows, tensors: inputs.into_iter().map(|input| input.data).collect() };
     let inner_shapes = Arc::clone(&known.inner);

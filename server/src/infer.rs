@@ -66,6 +66,40 @@ pub struct InferResponse {
     pub timing: RequestTiming,
     /// Who answered, where a task was asked for.
     pub choice: Option<Box<Chosen>>,
+    /// How the answer to an equal request served this one too, where it did.
+    pub cached: Option<Cached>,
+}
+
+/// How the answer to an equal request served another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cached {
+    /// It was kept.
+    Hit,
+    /// It was under way.
+    Joined,
+}
+
+impl Cached {
+    /// The name of the parameter, and with `x-punctual-` of the header.
+    pub const KEY: &str = "cache";
+
+    /// What clients are told.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Joined => "joined",
+        }
+    }
+}
+
+impl InferResponse {
+    /// What clients are told beside the outputs, by name.
+    pub fn told(&self) -> impl Iterator<Item = (&'static str, Told)> + '_ {
+        let choice = self.choice.iter().flat_map(|choice| choice.told());
+        let cached = self.cached.map(|cached| (Cached::KEY, Told::Text(cached.name().to_owned())));
+        choice.chain(cached)
+    }
 }
 
 /// The variant that answered a task's request.

@@ -1,6 +1,7 @@
 //! The shell: HTTP and gRPC in, clock, configuration and metrics; drives the router.
 
 pub mod answer;
+pub mod cache;
 pub mod carrier;
 pub mod check;
 pub mod cli;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub(crate) use model::Phase;
-pub use model::{ModelMetrics, Verdicts};
+pub use model::{CacheCounters, ModelMetrics, Verdicts};
 pub(crate) use reading::BatchCount;
 pub use table::{ALL, Kind, Metric, Unit};
 

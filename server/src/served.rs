@@ -11,6 +11,7 @@ use models::{
 use parking_lot::Mutex;
 use router::{Shape, ShapeId};
 
+use crate::cache::Cache;
 use crate::driver::Driver;
 use crate::metrics::ModelMetrics;
 use crate::status::Failure;
@@ -48,6 +49,8 @@ pub struct Served {
     pub metrics: Arc<ModelMetrics>,
     /// Shapes seen.
     pub shapes: Shapes,
+    /// Answers that are kept, where its operator wants that.
+    pub cache: Option<Arc<Cache>>,
     _retire: Retire,
 }
 
@@ -95,8 +98,11 @@ impl Served {
         metrics: Arc<ModelMetrics>,
         retire: Retire,
     ) -> Self {
+        let cache =
+            (description.cache > 0).then(|| Cache::new(description.cache, metrics.cached()));
         Self {
             shapes: Shapes::of(&description.signature),
+            cache: cache.map(Arc::new),
             model: description.name,
             version,
             variant: retire.variant,
@@ -110,6 +116,18 @@ impl Served {
             measured,
             metrics,
             _retire: retire,
+        }
+    }
+}
+
+impl Served {
+    /// The level of a request's priority: the model's default for 0, and no lower than the lowest.
+    #[must_use]
+    pub fn level(&self, priority: u64) -> u32 {
+        let (default, levels) = self.priority;
+        match u32::try_from(priority).unwrap_or(u32::MAX) {
+            0 => default,
+            asked => asked.min(levels),
         }
     }
 }
@@ -130,6 +148,7 @@ pub(crate) fn for_test(version: u64, signature: Signature) -> Served {
         priority: (2, 3),
         labels: Vec::new(),
         pads: Vec::new(),
+        cache: None,
         config: ModelConfig::default(),
         measured: Measured { profile, batch_max: 1, alone_because: String::new() },
         metrics: crate::metrics::Metrics::new().model("simple", "1"),

@@ -1,5 +1,6 @@
 //! What both protocols ask of the server, in plain types: the HTTP and gRPC layers only translate.
 
+mod cached;
 mod feedback;
 mod inference;
 mod places;
@@ -372,6 +373,7 @@ impl Service {
     pub fn render_metrics(&self) -> String {
         for served in self.catalog.all() {
             served.metrics.waiting(self.driver.view(served.variant).0);
+            served.cache.iter().for_each(|cache| cache.note_bytes());
         }
         self.metrics.memory(self.memory());
         self.metrics.render()

@@ -141,7 +141,15 @@ fn respond(
         let (model, version) = (served.model.clone(), served.version.to_string());
         let timing = answer.request_timing();
         encode(
-            &InferResponse { model, version, id: String::new(), outputs, timing, choice: None },
+            &InferResponse {
+                model,
+                version,
+                id: String::new(),
+                outputs,
+                timing,
+                choice: None,
+                cached: None,
+            },
             forms,
         )
     };
@@ -181,6 +189,7 @@ fn served() -> Result<Served, Error> {
         executors: None,
         labels: vec![Vec::new()],
         pads: Vec::new(),
+        cache: 0,
         config: ModelConfig::default(),
         warnings: Vec::new(),
     };

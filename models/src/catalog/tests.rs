@@ -375,3 +375,21 @@ fn versions_are_chosen_by_the_policy() {
     assert_eq!(policy("version_policy { all { } }").choose(&there), [1, 3, 10]);
     assert_eq!(policy("version_policy { specific { versions: [1, 7] } }").choose(&there), [1]);
 }
+
+#[test]
+fn answers_of_a_model_that_draws_at_random_are_kept_only_if_its_operator_insists() {
+    let node = |operator: &str| field(7, &field(1, &field(4, operator.as_bytes())));
+    let with = |operator: &str, settings: &str| {
+        // Two parts of one message are merged, but a file has one graph: so the node goes into it.
+        let graph = &onnx("N")[3..];
+        let whole = field(7, &[graph, &node(operator)[3..]].concat());
+        described_of(&whole, "", settings).map(|described| described.cache)
+    };
+    assert_eq!(with("Relu", "cache = \"1KiB\""), Ok(1024));
+    assert_eq!(with("RandomNormal", ""), Ok(0));
+    assert_eq!(
+        with("RandomNormal", "cache = \"1KiB\"").unwrap_err(),
+        "m/punctual.toml: `cache`: the model draws at random (`RandomNormal`), so that equal requests get different answers; `cache_despite_chance = true` keeps them all the same"
+    );
+    assert_eq!(with("RandomNormal", "cache = \"1KiB\"\ncache_despite_chance = true"), Ok(1024));
+}

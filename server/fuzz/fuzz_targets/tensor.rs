@@ -34,6 +34,8 @@ fuzz_target!(|input: Input<'_>| {
         id: String::new(),
         outputs: vec![output],
         timing: Default::default(),
+        choice: None,
+        cached: None,
     };
     // What goes out as JSON comes in as the same bytes.
     let Ok(encoded) = encode(&response, &OutputForms::default()) else { return };

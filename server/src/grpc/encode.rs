@@ -9,7 +9,7 @@ use super::inference::infer_parameter::ParameterChoice;
 use super::inference::model_infer_response::InferOutputTensor;
 use super::inference::{InferParameter, ModelInferResponse, ModelStreamInferResponse};
 use super::refusal;
-use crate::infer::{Chosen, InferResponse, RequestTiming, Told};
+use crate::infer::{InferResponse, RequestTiming, Told};
 use crate::status::Failure;
 
 /// Set on every response of a stream; ours are all final, as a request has one answer.
@@ -17,12 +17,13 @@ const FINAL_RESPONSE: &str = "triton_final_response";
 
 /// The message of an answer, every output raw.
 pub(super) fn response(response: InferResponse) -> ModelInferResponse {
-    let InferResponse { model, version, id, outputs, timing: _, choice } = response;
+    let parameters = told(&response);
+    let InferResponse { model, version, id, outputs, .. } = response;
     let mut message = ModelInferResponse {
         model_name: model,
         model_version: version,
         id,
-        parameters: choice.map(|choice| told(&choice)).unwrap_or_default(),
+        parameters,
         outputs: Vec::with_capacity(outputs.len()),
         raw_output_contents: Vec::with_capacity(outputs.len()),
     };
@@ -46,8 +47,8 @@ pub(super) fn streamed(answer: InferResponse) -> ModelStreamInferResponse {
     ModelStreamInferResponse { error_message: String::new(), infer_response: Some(message) }
 }
 
-/// Who answered a task's request.
-fn told(choice: &Chosen) -> BTreeMap<String, InferParameter> {
+/// Who answered a task's request, and whether the answer was kept.
+fn told(response: &InferResponse) -> BTreeMap<String, InferParameter> {
     let parameter = |(name, value): (&str, Told)| {
         let choice = match value {
             Told::Number(number) => ParameterChoice::DoubleParam(number),
@@ -55,7 +56,7 @@ fn told(choice: &Chosen) -> BTreeMap<String, InferParameter> {
         };
         (name.to_owned(), InferParameter { parameter_choice: Some(choice) })
     };
-    choice.told().into_iter().map(parameter).collect()
+    response.told().map(parameter).collect()
 }
 
 /// What identifies a request whose answer is an error within a stream.

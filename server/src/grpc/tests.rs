@@ -69,6 +69,7 @@ impl Infer for Scripted {
             id: request.id,
             outputs: request.inputs.into_iter().map(echo).collect(),
             choice: None,
+            cached: None,
             timing: RequestTiming {
                 queue: Duration::from_micros(7),
                 batch: 3,

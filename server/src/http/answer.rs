@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::coding::Coding;
 use super::decode::HEADER_LENGTH;
 use super::encode::Encoded;
-use crate::infer::{Chosen, RequestTiming};
+use crate::infer::{InferResponse, RequestTiming};
 use crate::status::Failure;
 
 /// Microseconds from arrival to the start of the batch.
@@ -182,9 +182,9 @@ pub fn inference(
     response
 }
 
-/// Says who answered a task's request, each as `x-punctual-*`.
-pub fn insert_choice(headers: &mut HeaderMap, choice: &Chosen) {
-    for (name, value) in choice.told() {
+/// Says who answered a task's request, and whether the answer was kept, each as `x-punctual-*`.
+pub fn insert_told(headers: &mut HeaderMap, response: &InferResponse) {
+    for (name, value) in response.told() {
         let name = HeaderName::try_from(format!("x-punctual-{}", name.replace('_', "-")));
         // A model's name may hold what a header cannot; the body has it too.
         if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value.to_string())) {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::ser::{Serialize, SerializeSeq as _, SerializeStruct as _, Serializer};
 
 use super::decode::OutputForms;
-use crate::infer::{Chosen, InferResponse, OutputTensor};
+use crate::infer::{InferResponse, OutputTensor};
 use crate::status::Failure;
 use crate::tensor::json::JsonData;
 
@@ -68,25 +68,26 @@ struct Head<'a> {
 
 impl Serialize for Head<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let InferResponse { model, version, id, outputs: _, timing: _, choice } = self.response;
+        let InferResponse { model, version, id, outputs: _, timing: _, choice, cached } =
+            self.response;
         let mut head = to.serialize_struct("Head", 4)?;
         if !id.is_empty() {
             head.serialize_field("id", id)?;
         }
         head.serialize_field("model_name", model)?;
         head.serialize_field("model_version", version)?;
-        if let Some(choice) = choice {
-            head.serialize_field("parameters", &Choice(choice))?;
+        if choice.is_some() || cached.is_some() {
+            head.serialize_field("parameters", &Parameters(self.response))?;
         }
         head.serialize_field("outputs", &Outputs(self))?;
         head.end()
     }
 }
 
-/// Who answered a task's request.
-struct Choice<'a>(&'a Chosen);
+/// Who answered a task's request, and from where.
+struct Parameters<'a>(&'a InferResponse);
 
-impl Serialize for Choice<'_> {
+impl Serialize for Parameters<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_map(self.0.told())
     }
@@ -144,6 +145,7 @@ mod tests {
             id: "a\"b".into(),
             outputs,
             choice: None,
+            cached: None,
             timing: Default::default(),
         }
     }

@@ -174,9 +174,7 @@ async fn infer(
     let timing = service.timing_headers().then_some(response.timing);
     let encoded = encode::encode(&response, &forms)?;
     let mut answer = answer::inference(encoded, Coding::accepted(headers), timing);
-    if let Some(choice) = &response.choice {
-        answer::insert_choice(answer.headers_mut(), choice);
-    }
+    answer::insert_told(answer.headers_mut(), &response);
     Ok(answer)
 }
 

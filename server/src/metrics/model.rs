@@ -126,6 +126,21 @@ impl BatchCounters {
     }
 }
 
+/// What is counted where answers are kept.
+#[derive(Clone, Debug)]
+pub struct CacheCounters {
+    /// Requests answered by a kept answer.
+    pub hits: Counter,
+    /// Requests that ran.
+    pub misses: Counter,
+    /// Requests that waited for the answer to an equal one.
+    pub joined: Counter,
+    /// Answers that made room, or found none.
+    pub evictions: Counter,
+    /// Bytes kept.
+    pub bytes: Gauge,
+}
+
 /// What clients said of the answers of one variant.
 #[derive(Debug)]
 pub struct Verdicts {
@@ -186,6 +201,11 @@ impl ModelMetrics {
     /// A request of this model was offered to the scheduler.
     pub fn arrived(&self, rows: u32) {
         self.arrived.increment(1);
+        self.arrived_rows.increment(rows.into());
+    }
+
+    /// The rows of a request that was said to have arrived before they were known.
+    pub fn arrived_rows(&self, rows: u32) {
         self.arrived_rows.increment(rows.into());
     }
 
@@ -289,6 +309,18 @@ impl ModelMetrics {
     /// Counts the requests of this task that a variant answered. For whoever keeps it.
     pub fn answers_of(&self, variant: &str) -> Counter {
         Registrar(&self.store).counter(name::TASK_ANSWERS, &[("variant", variant)])
+    }
+
+    /// Counts what becomes of requests of a model whose answers are kept. For whoever keeps them.
+    pub fn cached(&self) -> CacheCounters {
+        let counter = |name| Registrar(&self.store).counter(name, &[]);
+        CacheCounters {
+            hits: counter(name::CACHE_HITS),
+            misses: counter(name::CACHE_MISSES),
+            joined: counter(name::CACHE_JOINED),
+            evictions: counter(name::CACHE_EVICTIONS),
+            bytes: Registrar(&self.store).gauge(name::CACHE_BYTES, &[]),
+        }
     }
 
     /// Counts what clients say of a variant's answers to this task. For whoever keeps it.

@@ -34,6 +34,11 @@ impl ModelMetrics {
         self.store.counter(name, &[])
     }
 
+    /// A counter without further labels; `None` where it was not registered.
+    pub(super) fn counter_if(&self, name: &str) -> Option<u64> {
+        self.store.counter_if(name)
+    }
+
     /// A gauge without further labels; `None` while nothing is known.
     pub(super) fn gauge(&self, name: &str) -> Option<f64> {
         self.store.gauge(name, &[])

@@ -110,6 +110,11 @@ impl Store {
         found(&self.counters, name, labels).map_or(0, |cell| cell.load(Relaxed))
     }
 
+    /// The count of the series without labels; `None` where it was not registered.
+    pub(super) fn counter_if(&self, name: &str) -> Option<u64> {
+        found(&self.counters, name, &[]).map(|cell| cell.load(Relaxed))
+    }
+
     /// The sum over all labels of a metric.
     pub(super) fn counters_sum(&self, name: &str) -> u64 {
         let series = self.counters.lock();

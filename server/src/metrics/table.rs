@@ -148,7 +148,7 @@ const fn machine(
 
 /// Every metric, in the order of the scrape.
 #[rustfmt::skip] // One row, one or two lines: a table is read down its columns.
-pub static ALL: [Metric; 50] = [
+pub static ALL: [Metric; 55] = [
     counter("nv_inference_request_success", Unit::Requests, "Requests answered.",
         |model, to| to.value(model.answered_requests())),
     counter("nv_inference_request_failure", Unit::Requests, "Requests not answered, by Triton's reasons.", failures),
@@ -183,7 +183,7 @@ pub static ALL: [Metric; 50] = [
         |process, to| to.value_if(process.cpu_busy)),
     machine("nv_cpu_memory_total_bytes", Unit::Bytes, "Memory of the machine.", |process, to| to.value_if(process.memory_total)),
     machine("nv_cpu_memory_used_bytes", Unit::Bytes, "Memory in use on the machine.", |process, to| to.value_if(process.memory_used)),
-    counter(name::REQUESTS, Unit::Requests, "Requests offered to the scheduler.",
+    counter(name::REQUESTS, Unit::Requests, "Requests offered to the scheduler, or answered by a kept answer.",
         |model, to| to.value(model.counter(name::REQUESTS))),
     counter(name::REQUEST_ROWS, Unit::Rows, "Rows of those requests.",
         |model, to| to.value(model.counter(name::REQUEST_ROWS))),
@@ -226,6 +226,16 @@ pub static ALL: [Metric; 50] = [
     counter(name::TASK_ANSWERS, Unit::Requests, "Requests of a task answered, by the variant that did.", task_answers),
     counter(name::FEEDBACK, Unit::Requests, "Answers of a task of which a client said what they were worth, by the variant that gave them.", feedback),
     counter(name::FEEDBACK_LOSS, Unit::Requests, "Sum of the losses, 0 to 1 each, that clients reported of a task's answers, by the variant that gave them.", feedback_loss),
+    counter(name::CACHE_HITS, Unit::Requests, "Requests answered by a kept answer; absent where none are kept.",
+        |model, to| to.value_if(model.counter_if(name::CACHE_HITS))),
+    counter(name::CACHE_MISSES, Unit::Requests, "Requests that ran though answers are kept.",
+        |model, to| to.value_if(model.counter_if(name::CACHE_MISSES))),
+    counter(name::CACHE_JOINED, Unit::Requests, "Requests answered by the answer to an equal one that was under way.",
+        |model, to| to.value_if(model.counter_if(name::CACHE_JOINED))),
+    counter(name::CACHE_EVICTIONS, Unit::Requests, "Kept answers that made room, or found none.",
+        |model, to| to.value_if(model.counter_if(name::CACHE_EVICTIONS))),
+    gauge(name::CACHE_BYTES, Unit::Bytes, "Bytes of the answers that are kept.",
+        |model, to| to.value_if(model.gauge(name::CACHE_BYTES))),
     machine("punctual_models_loaded", Unit::Models, "Model versions served.", |process, to| to.value(process.models)),
     machine("punctual_executor_model_bytes", Unit::Bytes, "Memory that models take of an executor's, where that is limited.",
         |process, to| of_executors(&process.memory, |(used, _)| *used, to)),

@@ -9,10 +9,11 @@ use router::Rejection;
 
 use super::{Service, refusal};
 use crate::answer;
+use crate::cache::{self, Key};
 use crate::check::{Checked, check};
 use crate::clock::Clock;
 use crate::driver::{Outcome, Pick};
-use crate::infer::{Chosen, InferRequest, InferResponse};
+use crate::infer::{Chosen, InferRequest, InferResponse, RequestTiming};
 use crate::metrics::ModelMetrics;
 use crate::served::Served;
 use crate::status::{Failure, Refusal};
@@ -26,13 +27,45 @@ impl Service {
     pub async fn infer(&self, request: InferRequest) -> Result<InferResponse, Failure> {
         let arrived = self.clock.now();
         let target = self.target(&request.model, request.version.as_deref())?;
+        match &target {
+            Target::Model(served) => {
+                if let Some(cache) = &served.cache {
+                    let (served, cache) = (Arc::clone(served), Arc::clone(cache));
+                    return self.infer_cached(served, &cache, request, arrived).await;
+                }
+            }
+            Target::Task(task) => {
+                if let Some(kept) = self.kept_for_task(task, &request, arrived) {
+                    return Ok(kept);
+                }
+            }
+        }
+        let start = Start { arrived, waited: None };
+        Ok(self.run(target, request, start).await?.0)
+    }
+
+    /// Runs one inference by the scheduler; says its rows too.
+    pub(super) async fn run(
+        &self,
+        target: Target,
+        request: InferRequest,
+        Start { arrived, waited }: Start<'_>,
+    ) -> Result<(InferResponse, u32), Failure> {
         let id = request.id.clone();
+        let key = target.key(&request);
         let checked = target.check(request)?;
+        let spent = waited.as_ref().map_or(Duration::ZERO, Account::elapsed);
         let (deadline, rows) = (checked.inference.deadline, checked.inference.part.rows);
+        let deadline = deadline.map(|deadline| deadline + spent);
         let goals = checked.inference.task.map(|(_, goals)| goals).unwrap_or_default();
         let metrics = target.metrics();
-        metrics.arrived(rows);
-        let mut account = Account { metrics, clock: self.clock, arrived, ended: false };
+        let mut account = match waited {
+            None => Account::open(metrics, self.clock, arrived, rows),
+            Some(account) => {
+                metrics.arrived_rows(rows);
+                account
+            }
+        };
         let ticket = self.driver.submit(checked.inference);
         let chosen = ticket.chosen();
         let outcome = ticket.outcome().await;
@@ -61,16 +94,20 @@ impl Service {
             .and_then(|by| answer::outputs(&answered, checked.outputs, &checked.cuts, by.served()));
         let timing = answered.request_timing();
         let total = account.elapsed();
-        self.driver.note_way(total.saturating_sub(answered.queue + answered.timing.total()));
+        self.driver
+            .note_way((total - spent).saturating_sub(answered.queue + answered.timing.total()));
         let in_time = deadline.map(|deadline| total <= deadline);
         match &outputs {
             Ok(_) => metrics.answered(&timing, total, in_time, rows),
             Err(_) => metrics.failed(rows, total),
         }
         tracing::trace!(model = name, id, ?total, batch = timing.batch, in_time, "answered");
-        let choice = answers.ok().and_then(|by| by.chosen(chosen?, total));
         let (model, version) = (name.to_owned(), target.version());
-        Ok(InferResponse { model, version, id, outputs: outputs?, timing, choice })
+        let (outputs, by) = (outputs?, answers?);
+        let choice = by.chosen(chosen, total);
+        let response = InferResponse { model, version, id, outputs, timing, choice, cached: None };
+        Self::keep(by.served(), key, &response, rows);
+        Ok((response, rows))
     }
 
     /// What a request names: a model, or else a task.
@@ -105,7 +142,7 @@ impl Service {
 }
 
 /// What a request asks for.
-enum Target {
+pub(super) enum Target {
     Model(Arc<Served>),
     Task(Arc<Task>),
 }
@@ -130,6 +167,13 @@ impl Target {
             Self::Model(served) => &served.metrics,
             Self::Task(task) => &task.metrics,
         }
+    }
+
+    /// By what a variant keeps its answer to a task's request, if any of them keeps answers.
+    fn key(&self, request: &InferRequest) -> Option<Key> {
+        let Self::Task(task) = self else { return None };
+        let keeps = task.members.iter().any(|member| member.served.cache.is_some());
+        keeps.then(|| cache::key(request))
     }
 
     fn check(&self, request: InferRequest) -> Result<Checked, Failure> {
@@ -192,34 +236,62 @@ impl Answers {
     }
 
     /// What the client is told of it, and counted, where a task was asked for.
-    fn chosen(&self, pick: Pick, took: Duration) -> Option<Box<Chosen>> {
+    fn chosen(&self, pick: Option<Pick>, took: Duration) -> Option<Box<Chosen>> {
         let Self::Task(task, place) = self else { return None };
-        let member = &task.members[*place];
-        member.answers.increment(1);
-        let claim = task.claim(member);
-        Some(Box::new(Chosen {
-            model: member.served.model.clone(),
-            version: member.served.version,
-            accuracy: claim.accuracy,
-            cost: claim.cost,
-            predicted: pick.predicted,
-            took,
-            answer_id: task.given.give(pick),
-        }))
+        pick.map(|pick| chosen_of(task, *place, pick, took))
     }
 }
 
+/// What the client is told of the member that answered, and counted.
+pub(super) fn chosen_of(task: &Task, place: usize, pick: Pick, took: Duration) -> Box<Chosen> {
+    let member = &task.members[place];
+    member.answers.increment(1);
+    let claim = task.claim(member);
+    Box::new(Chosen {
+        model: member.served.model.clone(),
+        version: member.served.version,
+        accuracy: claim.accuracy,
+        cost: claim.cost,
+        predicted: pick.predicted,
+        took,
+        answer_id: task.given.give(pick),
+    })
+}
+
+/// When a request came, and what is counted of it already where it waited for an equal one.
+pub(super) struct Start<'a> {
+    pub(super) arrived: Instant,
+    pub(super) waited: Option<Account<'a>>,
+}
+
 /// Counts a request whose client left before its end.
-struct Account<'a> {
+pub(super) struct Account<'a> {
     metrics: &'a ModelMetrics,
     clock: Clock,
     arrived: Instant,
     ended: bool,
 }
 
-impl Account<'_> {
-    fn elapsed(&self) -> Duration {
+impl<'a> Account<'a> {
+    /// For a request of so many rows that came then.
+    pub(super) fn open(
+        metrics: &'a ModelMetrics,
+        clock: Clock,
+        arrived: Instant,
+        rows: u32,
+    ) -> Self {
+        metrics.arrived(rows);
+        Self { metrics, clock, arrived, ended: false }
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
         self.clock.now().since(self.arrived)
+    }
+
+    /// The request got its answer.
+    pub(super) fn answered(&mut self, timing: &RequestTiming, in_time: Option<bool>, rows: u32) {
+        self.ended = true;
+        self.metrics.answered(timing, self.elapsed(), in_time, rows);
     }
 }
 

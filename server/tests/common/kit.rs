@@ -80,6 +80,7 @@ fn description(spec: &Spec) -> ModelDescription {
         executors: None,
         labels: vec![Vec::new()],
         pads: Vec::new(),
+        cache: 0,
         config: ModelConfig::default(),
         warnings: Vec::new(),
     }

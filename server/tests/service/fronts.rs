@@ -15,12 +15,12 @@ use tonic::transport::Channel;
 use crate::order::{ask, blocked};
 use crate::world::*;
 
-struct Fronts {
-    http: std::net::SocketAddr,
-    grpc: Client<Channel>,
+pub(crate) struct Fronts {
+    pub(crate) http: std::net::SocketAddr,
+    pub(crate) grpc: Client<Channel>,
 }
 
-async fn fronts(service: &Arc<Service>) -> Fronts {
+pub(crate) async fn fronts(service: &Arc<Service>) -> Fronts {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let http = listener.local_addr().unwrap();
     let never = std::future::pending();
@@ -33,30 +33,36 @@ async fn fronts(service: &Arc<Service>) -> Fronts {
 }
 
 /// Sends an inference of that row over HTTP; the answer is still to be read.
-async fn post(address: std::net::SocketAddr, row: &[i64]) -> TcpStream {
+pub(crate) async fn post(address: std::net::SocketAddr, row: &[i64]) -> TcpStream {
     let shape = row.len();
     let input = format!(
         r#"{{"inputs":[{{"name":"x","datatype":"INT64","shape":[1,{shape}],"data":{row:?}}}]}}"#
     );
-    let length = input.len();
+    post_to(address, "/v2/models/m/infer", &input).await
+}
+
+/// Sends a body to a path; the answer is still to be read.
+pub(crate) async fn post_to(address: std::net::SocketAddr, path: &str, body: &str) -> TcpStream {
+    let length = body.len();
     let head = format!(
-        "POST /v2/models/m/infer HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        "POST {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
     );
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all((head + &input).as_bytes()).await.unwrap();
+    stream.write_all((head + body).as_bytes()).await.unwrap();
     stream
 }
 
-/// Head and JSON body of the answer.
-async fn read(mut stream: TcpStream) -> (String, serde_json::Value) {
+/// Head and JSON body of the answer; null where it has no body.
+pub(crate) async fn read(mut stream: TcpStream) -> (String, serde_json::Value) {
     let mut text = String::new();
     let read = stream.read_to_string(&mut text);
     tokio::time::timeout(PATIENCE, read).await.expect("an answer comes").unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let body = if body.is_empty() { "null" } else { body };
     (head.to_owned(), serde_json::from_str(body).unwrap())
 }
 
-fn message(row: &[i64]) -> ModelInferRequest {
+pub(crate) fn message(row: &[i64]) -> ModelInferRequest {
     let input = InferInputTensor {
         name: "x".into(),
         datatype: "INT64".into(),

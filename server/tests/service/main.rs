@@ -3,14 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cache;
 mod counts;
 mod ending;
 mod failures;
+mod feedback;
 mod fronts;
 mod mirror;
 mod order;
 mod overrun;
 mod places;
+mod refused;
 mod scripted;
 mod tasks;
 mod world;

@@ -10,7 +10,7 @@ use crate::world::*;
 
 const FILE: &str = "digits/punctual.toml";
 
-fn task(rules: &str, variants: &[(&str, f64, f64)]) -> TaskSettings {
+pub(crate) fn task(rules: &str, variants: &[(&str, f64, f64)]) -> TaskSettings {
     let variant = |&(model, accuracy, cost): &(&str, f64, f64)| {
         format!(
             "[[variant]]\nmodel = \"{model}\"\naccuracy = {accuracy}\nmetric = \"top-1\"\nsource = \"a test\"\ncost = {cost:?}\n"
@@ -21,7 +21,7 @@ fn task(rules: &str, variants: &[(&str, f64, f64)]) -> TaskSettings {
 }
 
 /// A slow accurate model and a fast one, and the task of both.
-fn digits(service: &Service) {
+pub(crate) fn digits(service: &Service) {
     install_emulated(service, loaded("slow", 20 * MS, MS), 1);
     install_emulated(service, loaded("fast", MS, MS / 10), 1);
     let settings = task("slo = \"200ms\"", &[("slow", 0.99, 20.0), ("fast", 0.9, 1.0)]);

@@ -57,6 +57,7 @@ pub(crate) fn loaded(name: &str, fixed: Duration, per_item: Duration) -> Loaded 
         executors: None,
         labels: vec![Vec::new()],
         pads: Vec::new(),
+        cache: 0,
         config: ModelConfig::default(),
         warnings: Vec::new(),
     };
