@@ -8,6 +8,7 @@ WORKLOAD: azure_functions and twitter (loadgen/workloads), by default both. Resu
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -32,6 +33,8 @@ def main():
     if not TRACES.exists():
         print(f"skipped: the recorded arrivals are read from {os.path.relpath(TRACES, ROOT)}, which is absent")
         return
+    # Ends as an exception does, so that the server ends too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
     TARGET.mkdir(parents=True, exist_ok=True)
     for name in arguments.workloads or ["azure_functions", "twitter"]:
         replay(name, arguments)
