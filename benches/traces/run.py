@@ -56,7 +56,7 @@ def replay(name, arguments):
         url = f"http://127.0.0.1:{ports['http']}"
         profiles = [argument for model in MODELS for argument in ("--profile", f"{model}={profile(url, model)}")]
         # What the server learns of run times under load it has learnt before the run that counts.
-        metrics = ["--metrics", f"http://127.0.0.1:{ports['metrics']}"]
+        metrics = ["--metrics", f"http://127.0.0.1:{ports['metrics']}/metrics"]
         asked = ["run", "--url", url, "--workload", workload, *metrics, "--name", "measured", "--quiet"]
         bench(arguments, *asked, "--duration", "5s", show=False)
         bench(arguments, *asked, "--out", f"{real}.json")
