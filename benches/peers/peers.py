@@ -37,7 +37,7 @@ PEERS = [
     ),
     Peer("bentoml", "BentoML", "http", "bentoml", Settings(16, 0, 1, 0), ([8, 16], [0], [0.7, 1, 4], [0])),
     Peer("litserve", "LitServe", "http", "litserve", Settings(8, 1, 0.5, 0), ([8, 16], [0, 1, 3], [0.5, 1], [0])),
-    Peer("ray", "Ray Serve", "http", "ray", Settings(16, 0, 10, 0), ([16], [0, 2], [1, 10], [0])),
+    Peer("ray", "Ray Serve", "http", "ray", Settings(16, 2, 10, 0), ([16], [0, 2], [1, 10], [0])),
     Peer("mlserver", "MLServer", "grpc", "mlserver", Settings(16, 1, 1, 0), ([4, 16], [1], [1], [0, 1])),
 ]
 

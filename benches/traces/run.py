@@ -8,6 +8,7 @@ WORKLOAD: azure_functions and twitter (loadgen/workloads), by default both. Resu
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -32,6 +33,8 @@ def main():
     if not TRACES.exists():
         print(f"skipped: the recorded arrivals are read from {os.path.relpath(TRACES, ROOT)}, which is absent")
         return
+    # Ends as an exception does, so that the server ends too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
     TARGET.mkdir(parents=True, exist_ok=True)
     for name in arguments.workloads or ["azure_functions", "twitter"]:
         replay(name, arguments)
@@ -53,7 +56,7 @@ def replay(name, arguments):
         url = f"http://127.0.0.1:{ports['http']}"
         profiles = [argument for model in MODELS for argument in ("--profile", f"{model}={profile(url, model)}")]
         # What the server learns of run times under load it has learnt before the run that counts.
-        metrics = ["--metrics", f"http://127.0.0.1:{ports['metrics']}"]
+        metrics = ["--metrics", f"http://127.0.0.1:{ports['metrics']}/metrics"]
         asked = ["run", "--url", url, "--workload", workload, *metrics, "--name", "measured", "--quiet"]
         bench(arguments, *asked, "--duration", "5s", show=False)
         bench(arguments, *asked, "--out", f"{real}.json")

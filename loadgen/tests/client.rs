@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+#[expect(dead_code, reason = "other tests use the rest")]
 #[path = "scripted/server.rs"]
 mod server;
 

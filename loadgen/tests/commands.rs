@@ -157,6 +157,14 @@ fn a_report_lays_results_over_each_other_and_refuses_what_is_none() {
 }
 
 #[test]
+fn metrics_that_were_asked_for_and_are_not_there_are_missed() {
+    let flags = "--rate 100 --quiet --metrics http://127.0.0.1:9/metrics";
+    let (code, _, error) = bench(&format!("run --url http://{} {ONE} {flags}", answering()));
+    assert_eq!(code, Some(0));
+    assert_eq!(error, "punctual-bench: there are no metrics at http://127.0.0.1:9/metrics\n");
+}
+
+#[test]
 fn a_run_in_which_nothing_is_due_ends() {
     let flags = "--model m --rate 1 --arrivals constant --duration 200ms --quiet";
     let (code, text, _) = bench(&format!("run --url http://{} {flags}", answering()));

@@ -56,6 +56,9 @@ impl<'a> Measure<'a> {
         }
         if let Some(url) = &seen.metrics {
             watch.metrics_at(url.clone());
+            if !watch.has_metrics()? {
+                eprintln!("punctual-bench: there are no metrics at {url}");
+            }
         }
         let server = watch.server()?.unwrap_or_else(|| target.to_string());
         let series = Series {

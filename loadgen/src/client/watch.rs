@@ -55,6 +55,14 @@ impl Watch {
         self.metrics = target;
     }
 
+    /// Whether there are metrics.
+    ///
+    /// # Errors
+    /// The client's own machinery failed to start.
+    pub fn has_metrics(&self) -> Result<bool, Error> {
+        Ok(runtime()?.block_on(get(&self.metrics, &self.tls, "")).is_some())
+    }
+
     /// The server's counters now; none where it gives none.
     ///
     /// # Errors
