@@ -17,6 +17,9 @@ pub enum Error {
     /// The server under test did not come up.
     #[error("{0}")]
     Server(String),
+    /// A world had no answer.
+    #[error(transparent)]
+    Sim(#[from] sim::SimError),
     /// The model could not be run without the server.
     #[error("{0}")]
     Raw(String),

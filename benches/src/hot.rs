@@ -1,9 +1,11 @@
 //! What is counted by instructions: the decisions of the router, and what the server does with each request around them.
 
+pub mod choose;
 mod serve;
 
 use std::time::Duration;
 
+use self::choose::Choosing;
 use sim::speed::{Script, Stress};
 
 use crate::Error;
@@ -20,6 +22,13 @@ pub enum Work {
         /// Models.
         models: u32,
     },
+    /// A task's request: the choice among so many variants, the door of the chosen one, and what starts then.
+    Choose {
+        /// The selection policy.
+        policy: &'static str,
+        /// Variants, each on all of four executors.
+        variants: u32,
+    },
     /// A request's way through the server, apart from sockets and the scheduler.
     Serve,
 }
@@ -27,10 +36,17 @@ pub enum Work {
 /// The default, and one of each way to wait and to give up.
 const POLICIES: [&str; 5] = ["window", "deadline", "timeout", "early_drop", "deferred"];
 const SIZES: [(u32, u32); 2] = [(64, 32), (1, 1)];
+/// The default, and those that reckon most.
+const SELECTIONS: [&str; 4] =
+    ["most_accurate_in_time", "slack_buckets", "expected_accuracy", "planned"];
+/// As few variants as a task has, and as many as one may have.
+const VARIANTS: [u32; 2] = [7, 200];
+/// Task requests that are counted, and those before them.
+const CHOSEN: (u64, u64) = (2000, 2000);
 /// Enough that one batch more or less is lost in the mean.
 const DECIDED: u64 = 4000;
 /// The functions that callgrind counts, by the name under which they are reported.
-pub const COUNTED: [&str; 9] = [
+pub const COUNTED: [&str; 10] = [
     "arrival",
     "batch_end",
     "timeout",
@@ -40,6 +56,7 @@ pub const COUNTED: [&str; 9] = [
     "gather",
     "respond_json",
     "respond_binary",
+    "choose",
 ];
 
 impl Work {
@@ -48,7 +65,9 @@ impl Work {
     pub fn all() -> Vec<Self> {
         let sizes =
             |policy| SIZES.map(|(executors, models)| Self::Decide { policy, executors, models });
-        POLICIES.into_iter().flat_map(sizes).chain([Self::Serve]).collect()
+        let choices = |policy| VARIANTS.map(|variants| Self::Choose { policy, variants });
+        let decide = POLICIES.into_iter().flat_map(sizes);
+        decide.chain(SELECTIONS.into_iter().flat_map(choices)).chain([Self::Serve]).collect()
     }
 
     /// Its name in the baseline and on the command line.
@@ -58,6 +77,7 @@ impl Work {
             Self::Decide { policy, executors, models } => {
                 format!("decide/{policy}/{executors}x{models}")
             }
+            Self::Choose { policy, variants } => format!("select/{policy}/{variants}"),
             Self::Serve => "serve".into(),
         }
     }
@@ -72,6 +92,7 @@ impl Work {
             Self::Decide { policy, executors, models } => {
                 decide(policy, (executors, models), &mut calls)?;
             }
+            Self::Choose { policy, variants } => choose(policy, variants, &mut calls)?,
             Self::Serve => serve::all(&mut calls)?,
         }
         Ok(calls)
@@ -106,7 +127,7 @@ mod counted {
         pub(super) const ALL: [fn(&mut dyn FnMut()); super::COUNTED.len()] = [$($name),*]; };
     }
     counted!(arrival 0, batch_end 1, timeout 2, parse_json 3, parse_binary 4, check 5, gather 6, respond_json 7,
-        respond_binary 8);
+        respond_binary 8, choose 9);
 }
 
 fn decide(policy: &str, (executors, models): (u32, u32), calls: &mut Calls) -> Result<(), Error> {
@@ -124,6 +145,15 @@ fn decide(policy: &str, (executors, models): (u32, u32), calls: &mut Calls) -> R
     script.play(|kind, tell| calls.count(kind, tell)).map_err(wrong)
 }
 
+fn choose(policy: &str, variants: u32, calls: &mut Calls) -> Result<(), Error> {
+    let at = COUNTED.iter().position(|known| *known == "choose").expect("it is counted");
+    let mut choosing = Choosing::new(policy, variants)?;
+    let (counted, before) = CHOSEN;
+    (0..before).for_each(|_| choosing.arrive(|tell| tell()));
+    (0..counted).for_each(|_| choosing.arrive(|tell| calls.count(at, tell)));
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,8 +167,15 @@ mod tests {
     #[test]
     fn all_that_the_server_does_is_called_equally_often() {
         let Calls(calls) = Work::Serve.run().unwrap();
-        assert!(calls[3..].iter().all(|&count| count == calls[3] && count > 0), "{calls:?}");
+        let served = &calls[3..9];
+        assert!(served.iter().all(|&count| count == calls[3] && count > 0), "{calls:?}");
         assert_eq!(calls[..3], [0; 3]);
+    }
+
+    #[test]
+    fn every_choice_is_counted() {
+        let Calls(calls) = Work::Choose { policy: "planned", variants: 7 }.run().unwrap();
+        assert_eq!(calls[9], CHOSEN.0);
     }
 
     #[test]

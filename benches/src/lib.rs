@@ -6,12 +6,14 @@
 pub mod against_bounds;
 mod bar;
 pub mod callgrind;
+pub mod clairvoyant;
 pub mod contest;
 mod cores;
 mod echo;
 mod error;
 pub mod grid;
 pub mod hot;
+pub mod planning;
 mod process;
 mod raw;
 mod reference;

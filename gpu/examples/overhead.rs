@@ -55,7 +55,6 @@ fn round_trip(name: &str, model: Box<dyn LoadedModel>, request: &Batch) {
     let worker = Worker::spawn(
         ExecutorId(0),
         &[],
-        false,
         Box::new(move |completion| done.send(completion).unwrap()),
     );
     worker.install(VariantId(0), model);

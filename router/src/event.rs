@@ -8,6 +8,7 @@ use models::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::mix::Mix;
 use crate::place::Placement;
 use crate::select::Draw;
 
@@ -129,6 +130,11 @@ pub enum Event {
     PlacementDecided {
         /// Where.
         placement: Placement,
+    },
+    /// Tasks whose selection policy follows a plan are to follow this one.
+    MixPlanned {
+        /// The shares.
+        mix: Mix,
     },
     /// No request is admitted any more; what was accepted is still served.
     Draining,

@@ -12,6 +12,7 @@ mod estimate;
 mod event;
 mod lane;
 mod load;
+pub mod mix;
 pub mod place;
 mod recording;
 mod roster;

@@ -3,6 +3,7 @@
 mod demand;
 mod door;
 mod lanes;
+mod mixes;
 mod policies;
 mod step;
 mod tasks;
@@ -246,6 +247,7 @@ impl Router {
                 self.weights_failed(executor, variant, now)
             }
             Event::PlacementDecided { placement } => self.placement_decided(placement, now),
+            Event::MixPlanned { mix } => self.mix_planned(&mix),
             Event::Draining => self.draining = true,
         }
         self.settle(now);

@@ -10,10 +10,12 @@ mod fastest;
 mod fixed;
 mod hedge;
 mod most_accurate_in_time;
+mod planned;
 mod slack_buckets;
 
 use std::time::Duration;
 
+use batcher::Instant;
 use models::{Accuracy, Cost, Objective, Share, VariantId};
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +37,17 @@ pub(crate) trait Select: Send {
 
     /// A client has said what an answer of that variant was worth.
     fn told(&mut self, _verdict: &Verdict) {}
+
+    /// A request of so many rows wants to be answered within that time, by whoever is then chosen.
+    fn arrived(&mut self, _rows: u32, _budget: Duration, _now: Instant) {}
+
+    /// What is to be planned for; `None` of a policy that follows no plan.
+    fn asked(&self, _now: Instant) -> Option<Asked> {
+        None
+    }
+
+    /// From now on these shares are planned.
+    fn follow(&mut self, _shares: &[(VariantId, f64)]) {}
 }
 
 /// All that a selection policy sees.
@@ -70,6 +83,15 @@ impl Prospect {
     pub(crate) fn end(&self) -> Duration {
         self.wait + self.time
     }
+}
+
+/// What a task is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// Rows a second.
+    pub(crate) rate: f64,
+    /// From arrival to deadline.
+    pub(crate) budget: Duration,
 }
 
 /// How long a batch took.
@@ -121,7 +143,7 @@ impl std::fmt::Debug for SelectEntry {
 }
 
 /// Every selection policy; the first is the default.
-pub const SELECTIONS: [SelectEntry; 8] = [
+pub const SELECTIONS: [SelectEntry; 9] = [
     most_accurate_in_time::ENTRY,
     fixed::ENTRY,
     fastest::ENTRY,
@@ -130,6 +152,7 @@ pub const SELECTIONS: [SelectEntry; 8] = [
     expected_accuracy::ENTRY,
     exp3::ENTRY,
     exp4::ENTRY,
+    planned::ENTRY,
 ];
 
 /// The policy that serves an objective which a request states itself.

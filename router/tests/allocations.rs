@@ -9,8 +9,11 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use batcher::{Deadline, Instant, PolicySettings, Request, RequestId};
-use models::{BatchId, ExecutorId, LatencyProfile, Slo, VariantId};
-use router::{Action, Event, Router, RouterSettings, Shape, ShapeId, VariantSpec};
+use models::{BatchId, ExecutorId, Goals, LatencyProfile, Slo, TaskId, VariantId};
+use router::{
+    Action, Choice, Event, Router, RouterSettings, SELECTIONS, Shape, ShapeId, TaskSpec,
+    VariantSpec,
+};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -44,6 +47,8 @@ struct Drive {
     now: Instant,
     requests: u64,
     profile: LatencyProfile,
+    /// All requests ask for it, in place of a model each.
+    task: Option<TaskId>,
 }
 
 impl Drive {
@@ -68,7 +73,31 @@ impl Drive {
             router.handle(Event::VariantLoaded { spec }, Instant::ZERO);
         }
         let ends = BinaryHeap::with_capacity(64);
-        Self { router, ends, now: Instant::ZERO, requests: 0, profile: profile() }
+        Self { router, ends, now: Instant::ZERO, requests: 0, profile: profile(), task: None }
+    }
+
+    /// The models are variants of one task.
+    fn choosing(selection: &str) -> Self {
+        let mut drive = Self::new(batcher::ALL[0].name);
+        let choice = |variant: VariantId| Choice {
+            variant,
+            accuracy: (0.9 - 0.1 * f64::from(variant.0)).try_into().unwrap(),
+            cost: 1.0.try_into().unwrap(),
+        };
+        let task = TaskId(0);
+        let choices = (0..MODELS).map(VariantId).map(choice).collect();
+        let spec = Box::new(TaskSpec { task, policy: selection.to_owned(), choices });
+        drive.router.handle(Event::TaskLoaded { spec }, Instant::ZERO);
+        drive.task = Some(task);
+        drive
+    }
+
+    /// A plan is made of what was asked so far, if that policy follows one.
+    fn plan(&mut self) {
+        if let Some(survey) = self.router.survey(self.now) {
+            let mix = survey.plan();
+            self.router.handle(Event::MixPlanned { mix }, self.now);
+        }
     }
 
     /// A request for each model in turn every 300 us: more than the executors can do. What is due before comes first.
@@ -97,7 +126,11 @@ impl Drive {
         let deadline = Deadline(at + Duration::from_millis(30));
         let request = Request { id, rows: 1, priority: 1, arrived: at, deadline };
         let shape = Shape { id: ShapeId(0), elements: 1 };
-        self.router.handle(Event::RequestArrived { request, variant, shape }, at);
+        let event = match self.task {
+            None => Event::RequestArrived { request, variant, shape },
+            Some(task) => Event::TaskArrived { request, task, goals: Goals::default(), shape },
+        };
+        self.router.handle(event, at);
         self.carry_out();
     }
 
@@ -129,5 +162,20 @@ fn after_a_warm_up_no_policy_allocates_for_a_decision() {
         }
         let decided = ALLOCATIONS.with(Cell::get) - before;
         assert_eq!(decided, 0, "{} allocated {decided} times in 2000 arrivals", entry.name);
+    }
+}
+
+#[test]
+fn after_a_warm_up_no_choice_of_a_variant_allocates() {
+    for entry in &SELECTIONS {
+        let mut drive = Drive::choosing(entry.name);
+        for _ in 0..10 {
+            (0..2000).for_each(|_| drive.arrive());
+            drive.plan();
+        }
+        let before = ALLOCATIONS.with(Cell::get);
+        (0..2000).for_each(|_| drive.arrive());
+        let chosen = ALLOCATIONS.with(Cell::get) - before;
+        assert_eq!(chosen, 0, "{} allocated {chosen} times in 2000 arrivals", entry.name);
     }
 }

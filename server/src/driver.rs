@@ -7,6 +7,7 @@
 mod feedback;
 mod ledger;
 mod places;
+mod planner;
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -99,6 +100,8 @@ pub struct Driver {
     way_out: WayOut,
     state: Mutex<State>,
     alarm: Condvar,
+    /// Rung when there is something to plan, and at the end.
+    planner: Condvar,
     on_batch: OnBatch,
     on_unloaded: OnUnloaded,
     on_move: OnceLock<OnMove>,
@@ -151,6 +154,7 @@ impl Driver {
             way_out: WayOut::default(),
             state: Mutex::new(state),
             alarm: Condvar::new(),
+            planner: Condvar::new(),
             on_batch,
             on_unloaded,
             on_move: OnceLock::new(),
@@ -170,6 +174,9 @@ impl Driver {
         }
         let timer = Arc::downgrade(&driver);
         std::thread::Builder::new().name("timer".into()).spawn(move || keep_time(&timer))?;
+        let planner = Arc::downgrade(&driver);
+        let plan = move || planner::keep_planning(&planner);
+        std::thread::Builder::new().name("planner".into()).spawn(plan)?;
         Ok(driver)
     }
 
@@ -217,6 +224,7 @@ impl Driver {
     /// From now on requests of that task are answered by these variants.
     pub fn load_task(&self, spec: TaskSpec) {
         self.feed(&mut self.state.lock(), Event::TaskLoaded { spec: Box::new(spec) });
+        self.planner.notify_one();
     }
 
     /// Who would answer a request of one row of that task now, and when from its arrival.
@@ -265,6 +273,7 @@ impl Driver {
         let workers = std::mem::take(&mut state.workers);
         state.ledger.refuse_all(Rejection::Draining);
         self.alarm.notify_one();
+        self.planner.notify_one();
         drop(state);
         workers.into_iter().for_each(Worker::stop);
     }

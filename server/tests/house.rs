@@ -22,7 +22,11 @@ const ARROWS: [Arrows; 8] = [
         &["miette", "prost", "prost-reflect", "serde", "serde_json", "thiserror", "toml"],
     ),
     arrows("batcher", &["models"], &["serde", "thiserror"]),
-    arrows("router", &["models", "batcher"], &["fixedbitset", "rand_pcg", "serde", "thiserror"]),
+    arrows(
+        "router",
+        &["models", "batcher"],
+        &["fixedbitset", "microlp", "rand_pcg", "serde", "thiserror"],
+    ),
     shell("gpu", &["models"]),
     shell("loadgen", &["models"]),
     shell("sim", &["models", "batcher", "router", "loadgen"]),

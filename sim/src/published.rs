@@ -25,7 +25,7 @@ pub struct Source {
 }
 
 /// Every set that is read. `symphony` has lines in place of points.
-pub const SOURCES: [Source; 5] = [
+pub const SOURCES: [Source; 6] = [
     Source {
         name: "nexus",
         file: "nexus_titanx_pascal.csv",
@@ -57,6 +57,14 @@ pub const SOURCES: [Source; 5] = [
         unit_ns: 1_000_000,
         part: Some(4),
         source: "iGniter (2022), V100 with TensorRT; MODEL@PERCENT of the multiprocessors",
+    },
+    Source {
+        name: "proteus",
+        file: "proteus_aggregate_profiled.csv",
+        columns: [0, 3, 4],
+        unit_ns: 1_000_000,
+        part: Some(1),
+        source: "Proteus (ASPLOS'24), ONNX Runtime on a CPU and two GPUs; MODEL@ACCELERATOR",
     },
     Source {
         name: "symphony",

@@ -50,6 +50,7 @@ enum Happening {
     Repair { executor: ExecutorId },
     Loaded { executor: ExecutorId, life: u32, variant: VariantId, fails: bool },
     Epoch,
+    Mix,
 }
 
 struct Model {
@@ -373,6 +374,7 @@ impl World {
                 self.loaded(executor, life, (variant, fails))
             }
             Happening::Epoch => self.epoch(),
+            Happening::Mix => self.plan_mix(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Tasks in worlds: requests step down variants under load, and the invariants hold under every policy.
 #![cfg(test)]
 
-use router::SELECTIONS;
+use router::{Event, Line, SELECTIONS};
 use sim::{Report, Scenario, World};
 
 /// Variants of 20, 8 and 2 ms on two executors, that are right in 0.99, 0.95 and 0.85 of cases.
@@ -65,6 +65,30 @@ fn requests_of_a_task_are_accounted_for_once_under_every_policy() {
         assert_eq!(total.offered, ended + total.failed, "{}: {report}", entry.name);
         assert!(total.in_time > 0, "{}: {report}", entry.name);
     }
+}
+
+#[test]
+fn a_plan_makes_answers_more_accurate_under_load_and_loses_no_more() {
+    for rate in [400.0, 600.0, 800.0] {
+        let (planned, greedy) = (run(rate, "planned"), run(rate, "most_accurate_in_time"));
+        let more = planned.accuracy().unwrap() - greedy.accuracy().unwrap();
+        assert!(more > 0.0, "{rate}: {more} {planned} {greedy}");
+        assert!(planned.attainment() >= greedy.attainment() - 0.001, "{planned} {greedy}");
+    }
+}
+
+#[test]
+fn a_history_with_plans_replays_without_planning_again() {
+    let scenario = scenario(500.0, "planned");
+    let mut world = World::new(&scenario).unwrap();
+    world.keep_history(&scenario);
+    let (_, history) = world.run().unwrap();
+    let planned = |line: &Line| matches!(line, Line::Event(_, Event::MixPlanned { .. }));
+    assert!(history.lines.iter().filter(|line| planned(line)).count() >= 38);
+    let lines: Vec<String> =
+        history.lines.iter().map(|line| serde_json::to_string(line).unwrap()).collect();
+    let replayed = sim::replay(lines.iter().map(String::as_str));
+    assert!(replayed.is_ok(), "{replayed:?}");
 }
 
 #[test]

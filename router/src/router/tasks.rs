@@ -19,7 +19,7 @@ pub(super) struct Task {
     pub(super) choices: Vec<(usize, Choice)>,
     /// The name of the policy.
     named: String,
-    policy: Box<dyn Select>,
+    pub(super) policy: Box<dyn Select>,
     /// For requests that state an objective, in the order of [`Objective::ALL`].
     pub(super) objectives: [Box<dyn Select>; 3],
     /// For whoever decides where variants are.
@@ -156,6 +156,7 @@ impl Router {
         now: Instant,
     ) -> Result<(LaneId, Prospect, Option<Draw>), Rejection> {
         self.note_wish(request, task, (goals, shape));
+        task.policy(goals.objective).arrived(request.rows, budget(request, now), now);
         let chosen = self.choose(request, task, (goals, shape), now)?;
         let refused = match self.enter(request, chosen.variant, shape, now) {
             Ok(lane) => return Ok((lane, chosen, task.policy(goals.objective).drawn())),
@@ -176,10 +177,7 @@ impl Router {
         (goals, shape): (Goals, Shape),
         now: Instant,
     ) -> Result<Prospect, Rejection> {
-        let budget = match request.deadline.0 {
-            Instant::NEVER => Duration::MAX,
-            deadline => deadline.since(now),
-        };
+        let budget = budget(request, now);
         // The policy and the list are parts of one task, and both are needed at once.
         let choices = std::mem::take(&mut task.choices);
         let mut chosen = None;
@@ -223,7 +221,7 @@ impl Router {
         }
     }
 
-    fn serving(&self, variant: VariantId) -> Option<&Variant> {
+    pub(super) fn serving(&self, variant: VariantId) -> Option<&Variant> {
         self.variant(variant).filter(|variant| !variant.retired)
     }
 }
@@ -334,6 +332,14 @@ fn backlog(
     let waiting = active.iter().map(|lane| &lanes[lane]);
     let theirs = waiting.filter(|lane| cluster.share_place(lane.variant, variant));
     theirs.map(|lane| lane.time_of(rows_ahead(lane, request))).sum()
+}
+
+/// From now until its answer is wanted.
+fn budget(request: &Request, now: Instant) -> Duration {
+    match request.deadline.0 {
+        Instant::NEVER => Duration::MAX,
+        deadline => deadline.since(now),
+    }
 }
 
 fn rows_ahead(lane: &Lane, request: &Request) -> u32 {

@@ -27,6 +27,11 @@ const KEPT_BACK: u32 = 2;
 /// 50 ms, runs below 1 ms) at three times the load that the best carries (docs/variants.md).
 const FIRST_SHARE: u32 = 4;
 
+/// Whether that variant is expected to answer within the time, with what is kept back.
+pub(super) fn in_time(prospect: &Prospect, budget: Duration) -> bool {
+    prospect.end() + prospect.wait / KEPT_BACK <= budget
+}
+
 struct MostAccurateInTime;
 
 impl Select for MostAccurateInTime {
@@ -37,7 +42,7 @@ impl Select for MostAccurateInTime {
         for prospect in &mut *ask.prospects {
             let left = ask.budget.saturating_sub(prospect.time);
             let relieves = above.is_none_or(|above| relieves(&prospect, &above));
-            if relieves && prospect.end() + prospect.wait / KEPT_BACK <= ask.budget {
+            if relieves && in_time(&prospect, ask.budget) {
                 if prospect.wait <= prospect.time || prospect.wait <= queue(left, steps) {
                     return Some(prospect);
                 }

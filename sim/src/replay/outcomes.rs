@@ -64,6 +64,7 @@ impl Outcomes {
             | Event::WeightsLoaded { .. }
             | Event::WeightsFailed { .. }
             | Event::PlacementDecided { .. }
+            | Event::MixPlanned { .. }
             | Event::Draining => {}
         }
     }

@@ -153,6 +153,7 @@ impl Recorded {
             | Event::WeightsLoaded { .. }
             | Event::WeightsFailed { .. }
             | Event::PlacementDecided { .. }
+            | Event::MixPlanned { .. }
             | Event::Draining => self.happened.push((at, event.clone())),
         }
     }

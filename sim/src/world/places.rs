@@ -218,7 +218,10 @@ fn foresee(trial: &Scenario, problem: &Problem, placement: &Placement) -> Foresi
 
 impl Scenario {
     /// By epoch and model, how many requests arrive.
-    fn epochs(&self, every: Option<Duration>) -> Result<Vec<Vec<u32>>, ScenarioError> {
+    ///
+    /// # Errors
+    /// Where the scenario makes no sense.
+    pub fn epochs(&self, every: Option<Duration>) -> Result<Vec<Vec<u32>>, ScenarioError> {
         let Some(every) = every else { return Ok(Vec::new()) };
         let demands = self.demands()?;
         let until = Instant::ZERO + self.duration;

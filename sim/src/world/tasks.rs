@@ -2,9 +2,9 @@
 
 use batcher::RequestId;
 use models::{Goals, TaskId, VariantId};
-use router::{Choice, Event, SELECTIONS, Shape, TaskSpec};
+use router::{Choice, Event, SELECTIONS, Shape, TaskSpec, mix};
 
-use super::{World, variant};
+use super::{Happening, World, variant};
 use crate::scenario::Answers;
 use crate::{Scenario, ScenarioError, Violation};
 
@@ -71,7 +71,21 @@ impl World {
             let spec = TaskSpec { task, policy: self.tasks.policy.clone(), choices };
             self.feed(Event::TaskLoaded { spec: Box::new(spec) })?;
         }
+        if self.router.survey(self.now).is_some() {
+            self.push(self.now + mix::EPOCH, Happening::Mix);
+        }
         Ok(())
+    }
+
+    /// Plans the shares of variants, in no virtual time.
+    pub(super) fn plan_mix(&mut self) -> Result<(), Violation> {
+        if self.now + mix::EPOCH < self.until {
+            self.push(self.now + mix::EPOCH, Happening::Mix);
+        }
+        match self.router.survey(self.now) {
+            Some(survey) => self.feed(Event::MixPlanned { mix: survey.plan() }),
+            None => Ok(()),
+        }
     }
 
     /// What the clients of a model ask of the router.

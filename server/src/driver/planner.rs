@@ -1,0 +1,28 @@
+//! Plans the shares of variants once an epoch, on a thread of its own and away from the driver's lock.
+
+use std::sync::Weak;
+
+use router::{Event, mix};
+
+use super::Driver;
+
+/// Plans as long as some task follows a plan, and sleeps while none does.
+pub(super) fn keep_planning(driver: &Weak<Driver>) {
+    while let Some(driver) = driver.upgrade() {
+        let mut state = driver.state.lock();
+        if state.stopped {
+            return;
+        }
+        let Some(survey) = state.router.survey(driver.clock.now()) else {
+            driver.planner.wait(&mut state);
+            continue;
+        };
+        drop(state);
+        let mix = survey.plan();
+        let mut state = driver.state.lock();
+        driver.feed(&mut state, Event::MixPlanned { mix });
+        if !state.stopped {
+            driver.planner.wait_for(&mut state, mix::EPOCH);
+        }
+    }
+}
