@@ -25,7 +25,7 @@ TRACES = ROOT.parent / "shared" / "data" / "traces"
 MODELS = ["gemm_mlp", "ocr_direction", "minilm", "digits_logreg", "digits_mlp_256x256"]
 START_SECONDS_MAX = 120
 # Plots of a page that documents show, of the measured run and of both.
-SHOWN = {"real": ["timeline", "latency-timeline"], "both": ["timeline", "latency-timeline", "distribution"]}
+SHOWN = {"real": ["timeline"], "both": ["timeline", "latency-timeline"]}
 
 
 def main():
