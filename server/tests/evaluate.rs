@@ -167,7 +167,7 @@ fn python(root: &TempDir, script: &str) -> String {
 }
 
 fn derive(root: &TempDir, python: &str, more: &[&str]) -> (bool, String) {
-    let words = ["variants", "make", "digits_logreg", "--python", python];
+    let words = ["variants", "make", "digits_mlp_128", "--python", python];
     punctual(root, &[&words[..], more].concat())
 }
 
@@ -181,20 +181,21 @@ fn a_derived_model_is_loaded_measured_and_becomes_a_variant() {
         return;
     }
     let root = repository();
-    let copies = python(&root, "cp \"$4\" \"$5\"");
+    // Smaller, and of the same form: what a tool would make.
+    let smaller = python(&root, &format!("cp {} \"$5\"", examples().join("logreg.onnx").display()));
     let data = root.path().join("held_out.csv");
     let more = ["--as", "fp16", "--task", "digits", "--data", data.to_str().unwrap()];
-    let (content, said) = derive(&root, &copies, &more);
+    let (content, said) = derive(&root, &smaller, &more);
     assert!(content && said.contains("it loads and has the same inputs and outputs"), "{said}");
     let added = task(&root).strip_prefix(TASK).unwrap().to_owned();
-    let expected = "\n[[variant]]\nmodel = \"digits_logreg_fp16\"\nprecision = \"fp16\"\naccuracy = 0.9209\n\
+    let expected = "\n[[variant]]\nmodel = \"digits_mlp_128_fp16\"\nprecision = \"fp16\"\naccuracy = 0.9209\n\
                     metric = \"top-1\"\nsource = \"punctual evaluate, 898 rows of held_out.csv\"\ncost = ";
     assert!(added.starts_with(expected), "{added}");
     let (content, said) = evaluate(&root, "digits", "held_out.csv", &[]);
-    assert!(content && said.contains("digits_logreg_fp16/1"), "{said}");
-    let (content, said) = derive(&root, &copies, &["--as", "fp16"]);
+    assert!(content && said.contains("digits_mlp_128_fp16/1"), "{said}");
+    let (content, said) = derive(&root, &smaller, &["--as", "fp16"]);
     assert!(
-        !content && said.contains("'digits_logreg_fp16' is in the repository already"),
+        !content && said.contains("'digits_mlp_128_fp16' is in the repository already"),
         "{said}"
     );
 }
@@ -208,10 +209,15 @@ fn nothing_stays_of_a_model_that_could_not_be_derived() {
     let lacks = python(&root, "echo 'missing: onnx' >&2; exit 1");
     let (content, said) = derive(&root, &lacks, &[]);
     assert!(!content && said.contains("has no package 'onnx'; install the tools with: "), "{said}");
-    let other = examples().join("mlp_128.onnx");
-    let differs = python(&root, &format!("head -c 1000 {} > \"$5\"", other.display()));
-    let (content, said) = derive(&root, &differs, &[]);
+    let broken = python(&root, "head -c 1000 \"$4\" > \"$5\"");
+    let (content, said) = derive(&root, &broken, &[]);
     assert!(!content && said.contains("model.onnx"), "{said}");
+    let copies = python(&root, "cp \"$4\" \"$5\"");
+    let (content, said) = derive(&root, &copies, &[]);
+    assert!(
+        !content && said.contains("the tools found next to nothing in 'digits_mlp_128'"),
+        "{said}"
+    );
     let left: Vec<_> = std::fs::read_dir(root.path().join("models")).unwrap().collect();
     // The two models, the task and the profiles of models that were measured.
     let names = left.iter().map(|entry| entry.as_ref().unwrap().file_name());

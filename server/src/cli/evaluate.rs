@@ -53,7 +53,7 @@ pub struct EvaluateArgs {
     /// Writes accuracy, metric and source into the task's punctual.toml; comments and layout stay
     #[arg(long)]
     pub write: bool,
-    /// With --write: also cost, in microseconds of a row as measured
+    /// With --write: also cost, in microseconds of a row alone by the measured profile
     #[arg(long, requires = "write")]
     pub write_cost: bool,
 }
@@ -117,8 +117,9 @@ pub(super) fn evaluate_members(
             Some(reference) => agreement(&answers.answers, reference, metric),
             None => by_label(&answers.answers, &rows, names, &args.data)?,
         };
-        let score = Score::of(&worth);
-        results.push(Measured { place: member.place, name, score, per_row: answers.per_row });
+        let (score, profiled) = (Score::of(&worth), loaded.profile.median(1));
+        let (place, per_row) = (member.place, answers.per_row);
+        results.push(Measured { place, name, score, per_row, profiled });
     }
     Ok(Measurement {
         results,
@@ -288,7 +289,9 @@ pub(super) struct Measured {
     place: usize,
     name: String,
     pub(super) score: Score,
-    pub(super) per_row: Duration,
+    per_row: Duration,
+    /// One row alone, by the profile: time on the core, which neighbours do not disturb.
+    pub(super) profiled: Duration,
 }
 
 pub(super) fn table(Measurement { results, metric, rows, .. }: &Measurement) -> String {
@@ -320,7 +323,7 @@ fn write(subject: &Subject, measurement: &Measurement, cost: bool) -> Result<Str
         accuracy: result.score.mean.clamp(0.0, 1.0),
         metric: measurement.metric.clone(),
         source: measurement.source.clone(),
-        cost: cost.then_some(result.per_row.as_secs_f64() * 1e6),
+        cost: cost.then_some(result.profiled.as_secs_f64() * 1e6),
     };
     let claims: Vec<_> = measurement.results.iter().map(claim).collect();
     let name = file.display().to_string();

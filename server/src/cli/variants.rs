@@ -144,12 +144,22 @@ fn register(
         let file = scan.models[model].folder.join(version.to_string()).join("model.onnx");
         std::fs::metadata(file).map_or(0, |metadata| metadata.len())
     };
+    let (made, original) = (bytes(name, 1), bytes(&args.model, version));
+    if made > original / 20 * 19 {
+        return Err(format!(
+            "the tools found next to nothing in '{}' to make {} of: {:.1} MB of {:.1}",
+            args.model,
+            args.form.name(),
+            megabytes(made),
+            megabytes(original)
+        ));
+    }
     let mut text = format!(
         "{name}: {} of {}, {:.1} MB of {:.1}; it loads and has the same inputs and outputs\n",
         args.form.name(),
         args.model,
-        megabytes(bytes(name, 1)),
-        megabytes(bytes(&args.model, version))
+        megabytes(made),
+        megabytes(original)
     );
     let Some(data) = &args.data else {
         writeln!(text, "how right it is was not measured: that needs --data")
@@ -228,7 +238,7 @@ fn append(
         return Err("two models were to be measured".into());
     };
     let original = settings.variants.iter().find(|claim| *claim.model.get_ref() == args.model);
-    let ratio = second.per_row.as_secs_f64() / first.per_row.as_secs_f64().max(1e-9);
+    let ratio = second.profiled.as_secs_f64() / first.profiled.as_secs_f64().max(1e-9);
     let mut written = text.trim_end().to_owned();
     let accuracy = second.score.mean.clamp(0.0, 1.0);
     let lines = [
@@ -237,7 +247,7 @@ fn append(
         ("accuracy", format!("{accuracy:.4}")),
         ("metric", quoted(&measurement.metric)),
         ("source", quoted(&measurement.source)),
-        // In the task's own unit, by the times measured for both.
+        // In the task's own unit, by the profiles of both.
         (
             "cost",
             original.map_or_else(String::new, |claim| significant(f64::from(claim.cost) * ratio)),
