@@ -207,6 +207,18 @@ fn a_placement_is_reached_one_load_at_a_time_and_what_runs_ends_first() {
 }
 
 #[test]
+fn what_was_loaded_on_demand_stays_until_the_next_placement() {
+    let mut house = house(2, &[1], true);
+    let decided = |rates: &[f64]| Event::PlacementDecided { placement: placement(rates, &[1]) };
+    assert_eq!(house.tell(decided(&[1.0, 0.0])), [load(0, 0)]);
+    assert_eq!(house.loaded(0, 0), []);
+    assert_eq!(house.ask(1, 100 * MS), [evict(0, 0), load(0, 1)]);
+    assert_eq!(house.loaded(0, 1), [launch(0, 0, 1)]);
+    assert_eq!(house.finished(0), []);
+    assert_eq!(house.tell(decided(&[1.0, 0.0])), [evict(0, 1), load(0, 0)]);
+}
+
+#[test]
 fn who_waits_for_weights_that_a_placement_takes_away_for_good_is_told() {
     let mut house = house(2, &[1], false);
     let decided = |rates: &[f64]| Event::PlacementDecided { placement: placement(rates, &[1]) };

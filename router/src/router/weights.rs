@@ -139,6 +139,19 @@ impl Router {
         let Some((start, .., executor)) = self.roomiest(id, weights, now) else { return };
         if start + run <= request.deadline.0 {
             self.load(executor, id, now);
+            self.adopt(executor, id);
+        }
+    }
+
+    /// What was loaded on demand stays until the next placement: to go on with the present one would undo it at once.
+    fn adopt(&mut self, executor: ExecutorId, id: VariantId) {
+        let target = self.store.target.as_mut();
+        let Some(target) = target.filter(|target| executor.index() < target.executors()) else {
+            return;
+        };
+        target.insert(executor.index(), id.index());
+        for victim in &self.spare.victims {
+            target.remove(executor.index(), victim.index());
         }
     }
 
