@@ -207,6 +207,37 @@ fn a_placement_is_reached_one_load_at_a_time_and_what_runs_ends_first() {
 }
 
 #[test]
+fn what_must_go_gets_no_more_batches_so_that_it_goes_under_load_too() {
+    let mut house = house(2, &[1, 1], false);
+    let decided = |rates: &[f64]| Event::PlacementDecided { placement: placement(rates, &[1, 1]) };
+    house.tell(decided(&[1.0, 0.0]));
+    house.loaded(0, 0);
+    house.loaded(1, 0);
+    for _ in 0..4 {
+        house.ask(0, Duration::from_secs(9));
+    }
+    // One executor is to change over; both run, and requests wait.
+    assert_eq!(house.tell(decided(&[1.0, 1.0])), []);
+    let changes = house.finished(0);
+    assert!(changes[0] == launch(0, 2, 0) || changes == [evict(0, 0), load(0, 1)], "{changes:?}");
+    let ended = house.finished(1);
+    let moved = changes.iter().chain(&ended).any(|action| matches!(action, Action::Load { .. }));
+    assert!(moved, "{changes:?} {ended:?}");
+}
+
+#[test]
+fn what_was_loaded_on_demand_stays_until_the_next_placement() {
+    let mut house = house(2, &[1], true);
+    let decided = |rates: &[f64]| Event::PlacementDecided { placement: placement(rates, &[1]) };
+    assert_eq!(house.tell(decided(&[1.0, 0.0])), [load(0, 0)]);
+    assert_eq!(house.loaded(0, 0), []);
+    assert_eq!(house.ask(1, 100 * MS), [evict(0, 0), load(0, 1)]);
+    assert_eq!(house.loaded(0, 1), [launch(0, 0, 1)]);
+    assert_eq!(house.finished(0), []);
+    assert_eq!(house.tell(decided(&[1.0, 0.0])), [evict(0, 1), load(0, 0)]);
+}
+
+#[test]
 fn who_waits_for_weights_that_a_placement_takes_away_for_good_is_told() {
     let mut house = house(2, &[1], false);
     let decided = |rates: &[f64]| Event::PlacementDecided { placement: placement(rates, &[1]) };
@@ -214,9 +245,9 @@ fn who_waits_for_weights_that_a_placement_takes_away_for_good_is_told() {
     house.loaded(0, 0);
     assert_eq!(house.ask(0, Duration::from_secs(9)), [launch(0, 0, 0)]);
     house.ask(0, Duration::from_secs(9));
-    assert_eq!(house.tell(decided(&[0.0, 1.0])), []);
     let refused = Action::Reply { id: RequestId(2), rejection: Rejection::NoExecutor };
-    assert_eq!(house.finished(0), [evict(0, 0), load(0, 1), refused]);
+    assert_eq!(house.tell(decided(&[0.0, 1.0])), [refused]);
+    assert_eq!(house.finished(0), [evict(0, 0), load(0, 1)]);
     assert_eq!(house.loaded(0, 1), []);
 }
 

@@ -343,12 +343,6 @@ impl Driver {
         }
     }
 
-    fn moves(&self, to: Move) {
-        if let Some(on_move) = self.on_move.get() {
-            on_move(to);
-        }
-    }
-
     fn completed(&self, completion: Completion) {
         let Completion { batch, outputs, timing, .. } = completion;
         let mut state = self.state.lock();

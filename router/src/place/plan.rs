@@ -93,11 +93,11 @@ impl Placement {
         self.on.get(executor).is_some_and(|on| on.contains(&number(variant)))
     }
 
-    pub(super) fn insert(&mut self, executor: usize, variant: usize) {
+    pub(crate) fn insert(&mut self, executor: usize, variant: usize) {
         self.on[executor].insert(number(variant));
     }
 
-    pub(super) fn remove(&mut self, executor: usize, variant: usize) {
+    pub(crate) fn remove(&mut self, executor: usize, variant: usize) {
         self.on[executor].remove(&number(variant));
     }
 

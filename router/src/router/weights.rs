@@ -30,10 +30,24 @@ impl Router {
     pub(super) fn placement_decided(&mut self, placement: Placement, now: Instant) {
         self.store.target = Some(placement);
         let executors: Vec<_> = self.store.executors().collect();
+        for &executor in &executors {
+            self.keep_leaving(executor);
+        }
         for executor in executors {
             self.pursue(executor, now);
         }
         self.refuse_stranded();
+    }
+
+    /// What was to leave an executor and is still there is used again: the next placement says anew what must go.
+    fn keep_leaving(&mut self, executor: ExecutorId) {
+        let kept: Vec<_> =
+            self.store.shelf(executor).map(|shelf| shelf.kept().collect()).unwrap_or_default();
+        for id in kept {
+            if !self.expects(executor, id) {
+                self.cluster.load(executor, id);
+            }
+        }
     }
 
     pub(super) fn weights_loaded(&mut self, executor: ExecutorId, id: VariantId, now: Instant) {
@@ -139,6 +153,19 @@ impl Router {
         let Some((start, .., executor)) = self.roomiest(id, weights, now) else { return };
         if start + run <= request.deadline.0 {
             self.load(executor, id, now);
+            self.adopt(executor, id);
+        }
+    }
+
+    /// What was loaded on demand stays until the next placement: to go on with the present one would undo it at once.
+    fn adopt(&mut self, executor: ExecutorId, id: VariantId) {
+        let target = self.store.target.as_mut();
+        let Some(target) = target.filter(|target| executor.index() < target.executors()) else {
+            return;
+        };
+        target.insert(executor.index(), id.index());
+        for victim in &self.spare.victims {
+            target.remove(executor.index(), victim.index());
         }
     }
 
@@ -222,6 +249,8 @@ impl Router {
         let cleared = next.filter(|&id| self.clear_for(executor, id, &target));
         if let Some(id) = cleared {
             self.load(executor, id, now);
+        } else if let Some(id) = next {
+            self.drain_for(executor, id, &target);
         }
         self.store.target = Some(target);
         if cleared.is_some() {
@@ -241,7 +270,7 @@ impl Router {
         let mut victims = std::mem::take(&mut self.spare.victims);
         let may_go = |other| {
             !target.has(executor, other)
-                && self.cluster.has(executor, other)
+                && !self.expects(executor, other)
                 && !self.holds(executor, other)
         };
         let shelf = self.store.shelf(executor);
@@ -254,5 +283,23 @@ impl Router {
         }
         self.spare.victims = victims;
         fits
+    }
+
+    /// Launches nothing more there of what must go before those weights fit: under load there is always a batch ahead,
+    /// and nothing would ever leave.
+    fn drain_for(&mut self, executor: ExecutorId, id: VariantId, target: &Placement) {
+        let Some(weights) = self.variant(id).and_then(|variant| variant.spec.weights) else {
+            return;
+        };
+        let mut victims = std::mem::take(&mut self.spare.victims);
+        let may_go = |other| !target.has(executor, other) && !self.expects(executor, other);
+        let shelf = self.store.shelf(executor);
+        if shelf.is_some_and(|shelf| shelf.victims(weights.bytes, may_go, &mut victims).is_some()) {
+            for &victim in &victims {
+                self.cluster.evict(executor, victim);
+            }
+            self.moved = true;
+        }
+        self.spare.victims = victims;
     }
 }

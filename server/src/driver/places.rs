@@ -22,6 +22,12 @@ impl Driver {
         drop(self.on_move.set(on_move));
     }
 
+    pub(super) fn moves(&self, to: Move) {
+        if let Some(on_move) = self.on_move.get() {
+            on_move(to);
+        }
+    }
+
     /// An executor holds so many bytes of models, and the router says which.
     pub fn state_memory(&self, executor: ExecutorId, bytes: u64, on_demand: bool) {
         let event = Event::MemoryStated { executor, bytes, on_demand };
