@@ -98,6 +98,7 @@ impl Service {
     /// Keeps what a variant answered to a task's request.
     pub(super) fn keep(served: &Served, key: Option<Key>, response: &InferResponse, rows: u32) {
         if let Some((cache, key)) = served.cache.as_ref().zip(key) {
+            cache.missed();
             cache.keep(key, Answer::copied(&response.outputs, rows));
         }
     }
