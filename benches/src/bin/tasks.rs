@@ -10,7 +10,7 @@ use benches::clairvoyant::{Clairvoyant, clairvoyant};
 use benches::planning::{choosing, planning};
 use benches::{Bar, Curve, Error, Table, plot, verdict};
 use clap::Parser;
-use sim::{Report, Scenario, SimError, World, parallel, published};
+use sim::{Report, Scenario, SimError, TraceSpec, World, parallel, published};
 
 /// Offers tasks of published variants recorded arrivals and holds the selection policies against their bars.
 ///
@@ -24,6 +24,9 @@ struct Cli {
     /// Offered load, in multiples of what the most accurate variant alone carries
     #[arg(long, value_delimiter = ',', default_value = "0.8,1,1.3,1.6,2,2.5")]
     load: Vec<f64>,
+    /// Only the worlds with this in their name
+    #[arg(long, default_value = "")]
+    only: String,
     /// Threads; one a core if absent
     #[arg(long)]
     threads: Option<usize>,
@@ -95,7 +98,8 @@ fn measure(cli: &Cli) -> Result<bool, Error> {
 }
 
 fn worlds(cli: &Cli) -> Result<Vec<(String, bool)>, Error> {
-    let places: Vec<usize> = (0..WORLDS.len()).collect();
+    let wanted = |place: &usize| WORLDS[*place].0.contains(&cli.only);
+    let places: Vec<usize> = (0..WORLDS.len()).filter(wanted).collect();
     let name = |&place: &usize| WORLDS[place].0.to_owned();
     let threads = parallel::threads(cli.threads, places.len());
     let found = parallel::map(&places, threads, name, |&place| Found::of(place, cli));
@@ -263,8 +267,8 @@ fn point(who: &'static str, load: f64, report: &Report, best: f64) -> Point {
 
 /// Whether few enough requests are late or refused, and the answers are accurate. A run ends as soon as it is not.
 fn good(scenario: &Scenario, accurate: &dyn Fn(&Report) -> bool) -> Result<bool, Error> {
-    let offered =
-        scenario.offered_rate().map_err(SimError::from)? * scenario.duration.as_secs_f64();
+    let traces = scenario.models.iter().filter_map(|model| model.trace.as_ref());
+    let offered = scenario.load * traces.map(TraceSpec::requests).sum::<u64>() as f64;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
