@@ -174,9 +174,7 @@ impl Driver {
         }
         let timer = Arc::downgrade(&driver);
         std::thread::Builder::new().name("timer".into()).spawn(move || keep_time(&timer))?;
-        let planner = Arc::downgrade(&driver);
-        let plan = move || planner::keep_planning(&planner);
-        std::thread::Builder::new().name("planner".into()).spawn(plan)?;
+        planner::start(&driver)?;
         Ok(driver)
     }
 

@@ -68,12 +68,12 @@ fn requests_of_a_task_are_accounted_for_once_under_every_policy() {
 }
 
 #[test]
-fn a_plan_makes_answers_more_accurate_under_load_and_loses_no_more() {
-    for rate in [400.0, 600.0, 800.0] {
-        let (planned, greedy) = (run(rate, "planned"), run(rate, "most_accurate_in_time"));
-        let more = planned.accuracy().unwrap() - greedy.accuracy().unwrap();
-        assert!(more > 0.0, "{rate}: {more} {planned} {greedy}");
-        assert!(planned.attainment() >= greedy.attainment() - 0.001, "{planned} {greedy}");
+fn a_plan_is_nearly_as_accurate_as_the_best_mix_and_loses_next_to_nothing() {
+    // Rows of full batches take 8.75, 3.5 and 0.875 ms of two executors: by hand, the best mixes of two variants.
+    for (rate, best) in [(400.0, 0.9614), (600.0, 0.9436), (800.0, 0.9119)] {
+        let planned = run(rate, "planned");
+        assert!(planned.accuracy().unwrap() > best - 0.015, "{rate}: {planned}");
+        assert!(planned.attainment() > 0.999, "{rate}: {planned}");
     }
 }
 

@@ -10,7 +10,7 @@ use benches::clairvoyant::{Clairvoyant, clairvoyant};
 use benches::planning::{choosing, planning};
 use benches::{Bar, Curve, Error, Table, plot, verdict};
 use clap::Parser;
-use sim::{Report, Scenario, SimError, World, parallel, published};
+use sim::{Report, Scenario, SimError, TraceSpec, World, parallel, published};
 
 /// Offers tasks of published variants recorded arrivals and holds the selection policies against their bars.
 ///
@@ -24,6 +24,9 @@ struct Cli {
     /// Offered load, in multiples of what the most accurate variant alone carries
     #[arg(long, value_delimiter = ',', default_value = "0.8,1,1.3,1.6,2,2.5")]
     load: Vec<f64>,
+    /// Only the worlds with this in their name
+    #[arg(long, default_value = "")]
+    only: String,
     /// Threads; one a core if absent
     #[arg(long)]
     threads: Option<usize>,
@@ -49,6 +52,8 @@ const BAD_MAX: f64 = 0.005;
 const ACCURATE: f64 = 0.95;
 /// Loads that are tried differ by this share.
 const STEP: f64 = 1.04;
+/// So many loads are stepped over until one is too high: nearly twice the load.
+const STRIDE: i32 = 16;
 /// The clairvoyant knows the arrivals of each epoch of this length: that of Proteus's plans is ten times as long.
 const EPOCH: Duration = Duration::from_secs(1);
 /// The load at which accuracies are held against their bars: what the best variant carries, times this.
@@ -93,7 +98,8 @@ fn measure(cli: &Cli) -> Result<bool, Error> {
 }
 
 fn worlds(cli: &Cli) -> Result<Vec<(String, bool)>, Error> {
-    let places: Vec<usize> = (0..WORLDS.len()).collect();
+    let wanted = |place: &usize| WORLDS[*place].0.contains(&cli.only);
+    let places: Vec<usize> = (0..WORLDS.len()).filter(wanted).collect();
     let name = |&place: &usize| WORLDS[place].0.to_owned();
     let threads = parallel::threads(cli.threads, places.len());
     let found = parallel::map(&places, threads, name, |&place| Found::of(place, cli));
@@ -245,8 +251,11 @@ fn by_best_alone(scenario: &Scenario) -> Scenario {
 }
 
 fn run(scenario: &Scenario) -> Result<Report, Error> {
+    Ok(ended(scenario, World::new(scenario).map_err(SimError::from)?)?)
+}
+
+fn ended(scenario: &Scenario, world: World) -> Result<Report, SimError> {
     let seed = scenario.seed;
-    let world = World::new(scenario).map_err(SimError::from)?;
     let ran = world.run().map_err(|violation| SimError::Violation { seed, violation });
     Ok(ran?.0)
 }
@@ -256,17 +265,27 @@ fn point(who: &'static str, load: f64, report: &Report, best: f64) -> Point {
     Point { who, load, bad: 1.0 - report.attainment(), accuracy }
 }
 
-fn good(report: &Report, accurate: &dyn Fn(&Report) -> bool) -> bool {
-    report.attainment() >= 1.0 - BAD_MAX && accurate(report)
+/// Whether few enough requests are late or refused, and the answers are accurate. A run ends as soon as it is not.
+fn good(scenario: &Scenario, accurate: &dyn Fn(&Report) -> bool) -> Result<bool, Error> {
+    let traces = scenario.models.iter().filter_map(|model| model.trace.as_ref());
+    let offered = scenario.load * traces.map(TraceSpec::requests).sum::<u64>() as f64;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a count of requests"
+    )]
+    let hopeless = (2.0 * BAD_MAX * offered) as u64;
+    let world = World::new(scenario).map_err(SimError::from)?.unchecked().stop_beyond(hopeless);
+    let report = ended(scenario, world)?;
+    Ok(!report.stopped && report.attainment() >= 1.0 - BAD_MAX && accurate(&report))
 }
 
 /// The highest load, in multiples of the trace, below the first that is no longer good.
 fn highest(scenario: &Scenario, accurate: &dyn Fn(&Report) -> bool) -> Result<f64, Error> {
-    let tried =
-        |place: i32| run(&at(scenario, STEP.powi(place))).map(|report| good(&report, accurate));
-    let (mut low, mut high) = (0, 1);
+    let tried = |place: i32| good(&at(scenario, STEP.powi(place)), accurate);
+    let (mut low, mut high) = (0, STRIDE);
     while tried(high)? {
-        (low, high) = (high, high * 2);
+        (low, high) = (high, high + STRIDE);
     }
     while high - low > 1 {
         let middle = low + (high - low) / 2;
@@ -280,7 +299,7 @@ fn fewest(scenario: &Scenario, accurate: &dyn Fn(&Report) -> bool) -> Result<u32
     let mut scenario = scenario.clone();
     for count in 1.. {
         scenario.executors[0].count = count;
-        if good(&run(&scenario)?, accurate) {
+        if good(&scenario, accurate)? {
             return Ok(count);
         }
     }

@@ -1,13 +1,20 @@
 //! Plans the shares of variants once an epoch, on a thread of its own and away from the driver's lock.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use router::{Event, mix};
 
 use super::Driver;
 
+/// Starts the thread.
+pub(super) fn start(driver: &Arc<Driver>) -> std::io::Result<()> {
+    let driver = Arc::downgrade(driver);
+    let plan = move || keep_planning(&driver);
+    std::thread::Builder::new().name("planner".into()).spawn(plan).map(|_| ())
+}
+
 /// Plans as long as some task follows a plan, and sleeps while none does.
-pub(super) fn keep_planning(driver: &Weak<Driver>) {
+fn keep_planning(driver: &Weak<Driver>) {
     while let Some(driver) = driver.upgrade() {
         let mut state = driver.state.lock();
         if state.stopped {
