@@ -12,7 +12,7 @@ SECONDS_TO_FUZZ ?= 60
 export CARGO_BUILD_JOBS := $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint test-gpu bench-server bench-overload bench-mixed bench-peers bench-traces bench-client bench-variants bench-contention bench-bandit bench-policies bench-policies-full bench-instructions sim fuzz onnxruntime examples examples-families bench-tasks
+.PHONY: help serve test lint test-gpu bench-server bench-overload bench-mixed bench-peers bench-traces bench-client bench-variants bench-contention bench-bandit bench-policies bench-policies-full bench-instructions sim fuzz onnxruntime examples examples-families bench-tasks bench-cascade
 
 help: ## Says what can be made (the default).
 	@echo "make WORD, where WORD is one of:"
@@ -70,6 +70,10 @@ bench-contention: onnxruntime examples ## Measures a task while a CPU hog comes 
 bench-bandit: ## Measures what it costs a task to learn from feedback which of its variants is right, in virtual time: no server, no models.
 	$(CARGO) build --release -p benches --bin bandit
 	target/release/bandit $(ARGS)
+
+bench-cascade: onnxruntime examples ## Fits cascades and an ensemble on half of the held-out digits, and holds them to their bounds on the other half.
+	$(CARGO) build --release -p server -p benches
+	target/release/cascade $(ARGS)
 
 bench-policies: ## Compares all policies on a sample of the grid in virtual time: minutes, no server, no models. ARGS="--cells N .." or ARGS=--bars for wrong profiles and bounds alone
 	$(CARGO) build --release -p benches --bin policies

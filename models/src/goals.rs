@@ -122,6 +122,9 @@ pub struct Goals {
     /// What to prefer; the task's policy decides where it is not said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objective: Option<Objective>,
+    /// How much less accurate than the best variant, as a share of that one's accuracy, a cascade may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_accuracy_loss: Option<Accuracy>,
 }
 
 impl Goals {
@@ -160,7 +163,7 @@ mod tests {
         let goals = |least: f64, most: f64| Goals {
             min_accuracy: Some(least.try_into().unwrap()),
             max_cost: Some(most.try_into().unwrap()),
-            objective: None,
+            ..Goals::default()
         };
         assert!(Goals::default().allow(accuracy, cost));
         assert!(goals(0.9, 2.0).allow(accuracy, cost));

@@ -4,6 +4,7 @@
 
 mod bytes;
 mod catalog;
+mod confidence;
 mod config;
 mod datatype;
 mod device;
@@ -23,6 +24,7 @@ pub use catalog::{
     CatalogError, ModelDescription, ModelFiles, QUEUE_MAX, ROWS_MAX, VersionPolicy, describe,
     model_filename,
 };
+pub use confidence::Confidence;
 pub use config::ModelConfig;
 pub use datatype::DataType;
 pub use device::DeviceKind;
@@ -35,4 +37,7 @@ pub use settings::{BatchingMode, ModelSettings, PadRule};
 pub use share::Share;
 pub use signature::{Dim, Signature, TensorSpec};
 pub use slo::Slo;
-pub use task::{Named, TaskRules, TaskSettings, VariantClaim};
+pub use task::{
+    AnswerMode, CascadeTier, ConfidenceRules, EnsembleRules, HedgeRules, Measure, Named, Scores,
+    StageClaim, TaskRules, TaskSettings, VariantClaim, VoterClaim,
+};

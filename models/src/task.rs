@@ -1,5 +1,7 @@
 //! A task: a folder whose punctual.toml names several models that give the same kind of answer.
 
+mod answer;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -7,6 +9,10 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeTable;
 
+pub use self::answer::{
+    AnswerMode, CascadeTier, ConfidenceRules, EnsembleRules, HedgeRules, Measure, Scores,
+    StageClaim, VoterClaim,
+};
 use crate::duration::deserialize_duration_option;
 use crate::settings::{line_of, sentence};
 use crate::{Accuracy, CatalogError, Cost, Goals, Objective, Signature};
@@ -24,6 +30,15 @@ pub struct TaskSettings {
     /// Who can answer.
     #[serde(rename = "variant")]
     pub variants: Vec<VariantClaim>,
+    /// Where they say how sure they are.
+    pub confidence: Option<ConfidenceRules>,
+    /// The cascades that answer, where `answer` says so: one for each loss of accuracy that requests may allow.
+    #[serde(default)]
+    pub cascade: Vec<CascadeTier>,
+    /// The ensemble that answers, where `answer` says so.
+    pub ensemble: Option<EnsembleRules>,
+    /// When a second is asked, where `answer` says so.
+    pub hedge: Option<HedgeRules>,
     #[serde(skip)]
     file: String,
     #[serde(skip)]
@@ -36,6 +51,8 @@ pub struct TaskSettings {
 pub struct TaskRules {
     /// How a variant is chosen for a request that states no objective; the server's first policy by default.
     pub policy: Option<String>,
+    /// How many variants answer a request.
+    pub answer: AnswerMode,
     /// Within which time of its arrival an answer is useful. Requests may ask for less.
     #[serde(deserialize_with = "deserialize_duration_option")]
     pub slo: Option<Duration>,
@@ -45,6 +62,8 @@ pub struct TaskRules {
     pub min_accuracy: Option<Accuracy>,
     /// For requests that state none.
     pub max_cost: Option<Cost>,
+    /// For requests that state none: how much less accurate than the best variant a cascade may be.
+    pub max_accuracy_loss: Option<Accuracy>,
     /// Whatever a request states, no variant below it answers.
     pub accuracy_floor: Option<Accuracy>,
     /// Whatever a request states, no variant above it answers.
@@ -139,7 +158,7 @@ impl TaskSettings {
             let reason = "no variant is above `accuracy_floor` and below `cost_ceiling`";
             return Err(self.wrong(&self.key("task"), reason.into()));
         }
-        Ok(())
+        self.check_answer()
     }
 
     /// Holds the variants against the repository: `kind` says what has that name in it.
@@ -184,7 +203,7 @@ impl TaskSettings {
     #[must_use]
     pub fn limits(&self) -> Goals {
         let TaskRules { accuracy_floor, cost_ceiling, .. } = self.task;
-        Goals { min_accuracy: accuracy_floor, max_cost: cost_ceiling, objective: None }
+        Goals { min_accuracy: accuracy_floor, max_cost: cost_ceiling, ..Goals::default() }
     }
 
     /// A request's goals with the task's defaults in place of those not stated, within the task's limits.
@@ -195,6 +214,7 @@ impl TaskSettings {
             min_accuracy: asked.min_accuracy.or(rules.min_accuracy).max(rules.accuracy_floor),
             max_cost: asked.max_cost.or(rules.max_cost).into_iter().chain(rules.cost_ceiling).min(),
             objective: asked.objective.or(rules.objective),
+            max_accuracy_loss: asked.max_accuracy_loss.or(rules.max_accuracy_loss),
         }
     }
 
@@ -258,6 +278,9 @@ mod tests {
         assert_eq!(task.task.policy.as_deref(), Some("most_accurate_in_time"));
         assert!(task.task.min_accuracy.is_some() && task.task.max_cost.is_some());
         assert!(task.task.accuracy_floor.is_some() && task.task.cost_ceiling.is_some());
+        assert_eq!((task.task.answer, task.cascade.len()), (AnswerMode::Cascade, 1));
+        assert!(task.task.max_accuracy_loss.is_some() && task.confidence.is_some());
+        assert!(task.ensemble.is_some() && task.hedge.is_some());
         assert_eq!(task.task.objective, Some(Objective::Accuracy));
         assert_eq!(task.variants.len(), 2);
         let variant = &task.variants[0];
@@ -284,7 +307,7 @@ mod tests {
                 format!(
                     "[task]\npolcy = \"x\"\n[[variant]]\nmodel = \"a\"\naccuracy = 0.9\n{rest}"
                 ),
-                "2: unknown field `polcy`, expected one of `policy`, `slo`, `objective`, `min_accuracy`, `max_cost`, `accuracy_floor`, `cost_ceiling`",
+                "2: unknown field `polcy`, expected one of `policy`, `answer`, `slo`, `objective`, `min_accuracy`, `max_cost`, `max_accuracy_loss`, `accuracy_floor`, `cost_ceiling`",
             ),
             (
                 format!(
@@ -362,7 +385,7 @@ mod tests {
         task.task.accuracy_floor = share(0.7);
         task.task.cost_ceiling = cost(5.0);
         let asked = |min_accuracy, max_cost| {
-            let goals = task.goals(Goals { min_accuracy, max_cost, objective: None });
+            let goals = task.goals(Goals { min_accuracy, max_cost, ..Goals::default() });
             (goals.min_accuracy, goals.max_cost)
         };
         assert_eq!(asked(None, None), (share(0.8), cost(5.0)));

@@ -7,6 +7,7 @@ mod action;
 mod admit;
 mod agenda;
 mod cluster;
+pub mod compose;
 mod dispatch;
 mod estimate;
 mod event;

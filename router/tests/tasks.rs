@@ -81,7 +81,8 @@ impl World {
 
 fn goals(min_accuracy: f64, max_cost: f64, objective: Option<Objective>) -> Goals {
     let min_accuracy = Some(min_accuracy.try_into().unwrap());
-    Goals { min_accuracy, max_cost: Some(max_cost.try_into().unwrap()), objective }
+    let max_cost = max_cost.try_into().ok();
+    Goals { min_accuracy, max_cost, objective, ..Goals::default() }
 }
 
 #[test]

@@ -31,7 +31,11 @@ pub fn outputs(
     wanted.into_iter().map(cut).collect()
 }
 
-fn own_rows(
+/// An answer's own rows of one output.
+///
+/// # Errors
+/// When the model gave outputs that cannot be cut among the requests of a batch.
+pub(crate) fn own_rows(
     answer: &Answer,
     index: usize,
     name: &str,

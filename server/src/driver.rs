@@ -257,6 +257,12 @@ impl Driver {
         self.post.deliver().await;
     }
 
+    /// What is kept back of a deadline for the way in and out.
+    #[must_use]
+    pub fn way(&self, within: Duration) -> Duration {
+        self.way_out.allowance(within)
+    }
+
     /// A request took that long beside waiting and running.
     pub fn note_way(&self, took: Duration) {
         self.way_out.note(took);

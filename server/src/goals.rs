@@ -7,14 +7,16 @@ use models::{Accuracy, Cost, Goals, Objective};
 use crate::status::Failure;
 
 /// The names of the goals in `parameters`. As headers they are `x-punctual-*` with `-` for `_`.
-pub const ALL: [&str; 4] = ["latency_ms", "min_accuracy", "max_cost", "objective"];
+pub const ALL: [&str; 5] =
+    ["latency_ms", "min_accuracy", "max_cost", "objective", "max_accuracy_loss"];
 
 /// The headers, in that order.
-const HEADERS: [&str; 4] = [
+const HEADERS: [&str; 5] = [
     "x-punctual-latency-ms",
     "x-punctual-min-accuracy",
     "x-punctual-max-cost",
     "x-punctual-objective",
+    "x-punctual-max-accuracy-loss",
 ];
 
 /// A value as a client stated it.
@@ -91,6 +93,10 @@ pub fn state(
             goals.min_accuracy = Some(Accuracy::try_from(number).map_err(wrong)?);
             Ok(None)
         }
+        "max_accuracy_loss" => {
+            goals.max_accuracy_loss = Some(Accuracy::try_from(number).map_err(wrong)?);
+            Ok(None)
+        }
         _ => {
             goals.max_cost = Some(Cost::try_from(number).map_err(wrong)?);
             Ok(None)
@@ -105,6 +111,7 @@ pub fn first(one: Goals, other: Goals) -> Goals {
         min_accuracy: one.min_accuracy.or(other.min_accuracy),
         max_cost: one.max_cost.or(other.max_cost),
         objective: one.objective.or(other.objective),
+        max_accuracy_loss: one.max_accuracy_loss.or(other.max_accuracy_loss),
     }
 }
 
@@ -130,6 +137,7 @@ mod tests {
     fn what_cannot_be_a_goal_is_refused_by_name() {
         for (name, stated, part) in [
             ("min_accuracy", Stated::Number(1.7), "'min_accuracy': expected a share from 0 to 1"),
+            ("max_accuracy_loss", Stated::Number(2.0), "expected a share from 0 to 1"),
             ("max_cost", Stated::Text("cheap"), "'max_cost': expected a number"),
             ("latency_ms", Stated::Number(0.0), "'latency_ms': expected a positive number"),
             ("latency_ms", Stated::Number(f64::NAN), "'latency_ms': expected a positive number"),

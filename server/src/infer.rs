@@ -119,21 +119,46 @@ pub struct Chosen {
     pub took: Duration,
     /// Names this answer to whoever says later what it was worth.
     pub answer_id: String,
+    /// The others, where more than one variant was asked.
+    pub composed: Option<Composed>,
+}
+
+/// An answer made of those of several variants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Composed {
+    /// Whose rows it is made of, as `MODEL/VERSION`.
+    pub variants: Vec<String>,
+    /// Who was asked, in that order.
+    pub asked: Vec<String>,
+    /// Why nobody else was.
+    pub why: &'static str,
 }
 
 impl Chosen {
     /// What clients are told, by name. Times are in microseconds.
     #[must_use]
-    pub fn told(&self) -> [(&'static str, Told); 6] {
+    pub fn told(&self) -> Vec<(&'static str, Told)> {
         let micros = |time: Duration| Told::Number((time.as_secs_f64() * 1e6).round());
-        [
-            ("variant", Told::Text(format!("{}/{}", self.model, self.version))),
+        let own = || format!("{}/{}", self.model, self.version);
+        let variant =
+            self.composed.as_ref().map_or_else(own, |composed| composed.variants.join("+"));
+        let mut told = vec![
+            ("variant", Told::Text(variant)),
             ("accuracy", Told::Number(self.accuracy.into())),
             ("cost", Told::Number(self.cost.into())),
             ("predicted_us", micros(self.predicted)),
             ("latency_us", micros(self.took)),
-            ("answer_id", Told::Text(self.answer_id.clone())),
-        ]
+        ];
+        // Answers of several variants have none.
+        if !self.answer_id.is_empty() {
+            told.push(("answer_id", Told::Text(self.answer_id.clone())));
+        }
+        if let Some(Composed { asked, why, .. }) = &self.composed {
+            told.push(("asked", Told::Number(asked.len() as f64)));
+            told.push(("asked_variants", Told::Text(asked.join(","))));
+            told.push(("ended", Told::Text((*why).to_owned())));
+        }
+        told
     }
 }
 

@@ -1,6 +1,7 @@
 //! What both protocols ask of the server, in plain types: the HTTP and gRPC layers only translate.
 
 mod cached;
+mod composed;
 mod feedback;
 mod inference;
 mod places;

@@ -1,6 +1,8 @@
 //! Tasks that take requests, and the served versions that answer them: looked up without a lock, renewed as models come
 //! and go.
 
+mod composition;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,6 +17,7 @@ use crate::driver::Driver;
 use crate::feedback::AnswersGiven;
 use crate::metrics::{ModelMetrics, Verdicts};
 use crate::served::{Catalog, Served};
+pub use crate::tasks::composition::Composition;
 
 /// A task has one version: what it names changes, what it asks and answers does not.
 pub const VERSION: &str = "1";
@@ -47,6 +50,8 @@ pub struct Member {
     pub answers: Counter,
     /// What clients said of those answers.
     pub verdicts: Verdicts,
+    /// Times it was asked where more than one variant answers.
+    pub asked: Counter,
 }
 
 impl Member {
@@ -160,7 +165,11 @@ impl Tasks {
         let id = TaskId(self.next.fetch_add(1, Ordering::Relaxed));
         let declared =
             Declared { id, settings: Arc::new(settings), metrics, given: Arc::default() };
-        declared.members(served.0, Err)?;
+        let members = declared.members(served.0, Err)?;
+        if let Some(first) = members.first() {
+            let checked = declared.settings.check_confidence(&first.served.signature);
+            checked.map_err(|error| error.to_string())?;
+        }
         let before = self.declared.lock().insert(name.to_owned(), declared);
         self.refresh(served.0, served.1);
         if let Some(before) = before {
@@ -234,7 +243,8 @@ impl Declared {
             let label = label_of(&served);
             let (answers, verdicts) =
                 (self.metrics.answers_of(&label), self.metrics.verdicts_of(&label));
-            members.push(Member { place, served, answers, verdicts });
+            let asked = self.metrics.asked_of(&label);
+            members.push(Member { place, served, answers, verdicts, asked });
         }
         Ok(members)
     }

@@ -329,6 +329,11 @@ impl ModelMetrics {
         Verdicts { count: counter(name::FEEDBACK), loss: counter(name::FEEDBACK_LOSS) }
     }
 
+    /// Counts how often a variant was asked for this task's composed answers. For whoever keeps it.
+    pub fn asked_of(&self, variant: &str) -> Counter {
+        Registrar(&self.store).counter(name::TASK_ASKED, &[("variant", variant)])
+    }
+
     /// The model's name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -30,6 +30,8 @@ pub(super) const BATCH_SECONDS: &str = "punctual_batch_seconds_total";
 /// By `rows`.
 pub(super) const PROFILE_MEDIAN: &str = "punctual_profile_median_seconds";
 /// By `variant`.
+pub(super) const TASK_ASKED: &str = "punctual_task_asked_total";
+/// By `variant`.
 pub(super) const TASK_ANSWERS: &str = "punctual_task_answers_total";
 /// By `variant`.
 pub(super) const FEEDBACK: &str = "punctual_feedback_total";

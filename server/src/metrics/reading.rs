@@ -150,6 +150,12 @@ impl ModelMetrics {
         counts.zip(losses).map(verdict).collect()
     }
 
+    /// By variant, how often it was asked for this task's composed answers.
+    #[must_use]
+    pub fn asked_by_variant(&self) -> Vec<(String, u64)> {
+        self.store.counters_of(name::TASK_ASKED)
+    }
+
     /// The known values of a gauge that has one for each number of rows, by rising rows.
     pub(super) fn by_rows(&self, name: &str) -> Vec<(u64, f64)> {
         let read = |rows: u64| {

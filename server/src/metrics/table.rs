@@ -148,7 +148,7 @@ const fn machine(
 
 /// Every metric, in the order of the scrape.
 #[rustfmt::skip] // One row, one or two lines: a table is read down its columns.
-pub static ALL: [Metric; 55] = [
+pub static ALL: [Metric; 56] = [
     counter("nv_inference_request_success", Unit::Requests, "Requests answered.",
         |model, to| to.value(model.answered_requests())),
     counter("nv_inference_request_failure", Unit::Requests, "Requests not answered, by Triton's reasons.", failures),
@@ -236,6 +236,7 @@ pub static ALL: [Metric; 55] = [
         |model, to| to.value_if(model.counter_if(name::CACHE_EVICTIONS))),
     gauge(name::CACHE_BYTES, Unit::Bytes, "Bytes of the answers that are kept.",
         |model, to| to.value_if(model.gauge(name::CACHE_BYTES))),
+    counter(name::TASK_ASKED, Unit::Requests, "Requests to a variant for answers that several variants give together.", task_asked),
     machine("punctual_models_loaded", Unit::Models, "Model versions served.", |process, to| to.value(process.models)),
     machine("punctual_executor_model_bytes", Unit::Bytes, "Memory that models take of an executor's, where that is limited.",
         |process, to| of_executors(&process.memory, |(used, _)| *used, to)),
@@ -324,6 +325,12 @@ fn feedback(task: &ModelMetrics, to: &mut Samples<'_>) {
 fn feedback_loss(task: &ModelMetrics, to: &mut Samples<'_>) {
     for (variant, _, loss) in task.verdicts() {
         to.labelled("variant", variant, loss);
+    }
+}
+
+fn task_asked(task: &ModelMetrics, to: &mut Samples<'_>) {
+    for (variant, asked) in task.asked_by_variant() {
+        to.labelled("variant", variant, asked);
     }
 }
 

@@ -7,6 +7,7 @@ use batcher::Instant;
 use models::Goals;
 use router::Rejection;
 
+use super::composed::Ending;
 use super::{Service, refusal};
 use crate::answer;
 use crate::cache::{self, Key};
@@ -17,7 +18,7 @@ use crate::infer::{Chosen, InferRequest, InferResponse, RequestTiming};
 use crate::metrics::ModelMetrics;
 use crate::served::Served;
 use crate::status::{Failure, Refusal};
-use crate::tasks::{self, Task};
+use crate::tasks::{self, Composition, Task};
 
 impl Service {
     /// Runs one inference. Dropping the future cancels the request if it still waits.
@@ -53,7 +54,8 @@ impl Service {
     ) -> Result<(InferResponse, u32), Failure> {
         let id = request.id.clone();
         let key = target.key(&request);
-        let checked = target.check(request)?;
+        let composition = target.composition(&request);
+        let checked = target.check(request, composition.is_some())?;
         let spent = waited.as_ref().map_or(Duration::ZERO, Account::elapsed);
         let (deadline, rows) = (checked.inference.deadline, checked.inference.part.rows);
         let deadline = deadline.map(|deadline| deadline + spent);
@@ -66,6 +68,11 @@ impl Service {
                 account
             }
         };
+        if let Some((task, composition)) = &composition {
+            let ending = self.compose(task, composition, &checked, (arrived, &id)).await;
+            let refusal = |rejection| target.refusal(rejection, goals, deadline, &id);
+            return Ok((account.conclude(ending, (rows, deadline), refusal)?, rows));
+        }
         let ticket = self.driver.submit(checked.inference);
         let chosen = ticket.chosen();
         let outcome = ticket.outcome().await;
@@ -176,12 +183,19 @@ impl Target {
         keeps.then(|| cache::key(request))
     }
 
-    fn check(&self, request: InferRequest) -> Result<Checked, Failure> {
+    /// The task, and how it answers this request by more than one variant, where it does.
+    fn composition(&self, request: &InferRequest) -> Option<(Arc<Task>, Composition)> {
+        let Self::Task(task) = self else { return None };
+        task.composition(request.goals).map(|composition| (Arc::clone(task), composition))
+    }
+
+    fn check(&self, request: InferRequest, composed: bool) -> Result<Checked, Failure> {
         let task = match self {
             Self::Model(served) => return check(request, served),
             Self::Task(task) => task,
         };
         let goals = task.goals(request.goals);
+        let goals = if composed { goals } else { task.bounded(goals) };
         let deadline = request.timeout.into_iter().chain(task.settings.task.slo).min();
         let mut checked = check(request, task.first())?;
         checked.inference.deadline = deadline;
@@ -255,6 +269,7 @@ pub(super) fn chosen_of(task: &Task, place: usize, pick: Pick, took: Duration) -
         predicted: pick.predicted,
         took,
         answer_id: task.given.give(pick),
+        composed: None,
     })
 }
 
@@ -292,6 +307,32 @@ impl<'a> Account<'a> {
     pub(super) fn answered(&mut self, timing: &RequestTiming, in_time: Option<bool>, rows: u32) {
         self.ended = true;
         self.metrics.answered(timing, self.elapsed(), in_time, rows);
+    }
+
+    /// Counts how a request of several variants ended.
+    fn conclude(
+        &mut self,
+        ending: Ending,
+        (rows, deadline): (u32, Option<Duration>),
+        refusal: impl Fn(Rejection) -> Refusal,
+    ) -> Result<InferResponse, Failure> {
+        self.ended = true;
+        let total = self.elapsed();
+        match ending {
+            Ending::Answered(response) => {
+                let in_time = deadline.map(|deadline| total <= deadline);
+                self.metrics.answered(&response.timing, total, in_time, rows);
+                Ok(*response)
+            }
+            Ending::Refused(rejection) => {
+                self.metrics.refused(&rejection, total);
+                Err(Failure::Refused(refusal(rejection)))
+            }
+            Ending::Failed(text) => {
+                self.metrics.failed(rows, total);
+                Err(Failure::Internal(text))
+            }
+        }
     }
 }
 

@@ -36,7 +36,7 @@ fn wants(min_accuracy: f64, max_cost: f64) -> Goals {
     Goals {
         min_accuracy: min_accuracy.try_into().ok(),
         max_cost: max_cost.try_into().ok(),
-        objective: None,
+        ..Goals::default()
     }
 }
 

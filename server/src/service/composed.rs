@@ -1,0 +1,292 @@
+//! Requests answered by more than one variant: what the composition decides is asked of the scheduler, and the rows of
+//! the answers are put together.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use batcher::Instant;
+use models::{Accuracy, Cost};
+use router::Rejection;
+use router::compose::{AskId, Compose, End, Heard, Step, Why};
+
+use super::Service;
+use crate::check::Checked;
+use crate::clock::Clock;
+use crate::driver::{Answer, Inference, Outcome, Pick};
+use crate::infer::{Chosen, Composed, InferResponse, OutputTensor, RequestTiming};
+use crate::status::Failure;
+use crate::tasks::{self, Composition, Task};
+use crate::{answer, rows, votes};
+
+/// How a request of several variants ended.
+pub(super) enum Ending {
+    Answered(Box<InferResponse>),
+    Refused(Rejection),
+    Failed(String),
+}
+
+/// One request to a variant.
+struct Ask {
+    member: usize,
+    rows: Vec<u32>,
+    answer: Option<Answer>,
+}
+
+/// What has been asked of the scheduler and not ended.
+struct Open {
+    ask: AskId,
+    outcome: Pin<Box<dyn Future<Output = Outcome> + Send>>,
+}
+
+/// A request while its variants are asked.
+struct Run<'a> {
+    service: &'a Service,
+    task: &'a Task,
+    composition: &'a Composition,
+    checked: &'a Checked,
+    arrived: Instant,
+    asks: Vec<Ask>,
+    /// Dropping one cancels it.
+    open: Vec<Open>,
+    /// Why the first that did not answer did not.
+    refused: Option<Rejection>,
+    failed: Option<String>,
+    /// When the first answer was predicted to be there, where the scheduler chose who gives it.
+    predicted: Option<Duration>,
+}
+
+impl Service {
+    /// Asks the variants of a composition until the request has its answer.
+    pub(super) async fn compose(
+        &self,
+        task: &Arc<Task>,
+        composition: &Composition,
+        checked: &Checked,
+        (arrived, id): (Instant, &str),
+    ) -> Ending {
+        let rows = checked.inference.part.rows;
+        let until = checked.inference.deadline.map_or(Instant::NEVER, |within| {
+            arrived + within.saturating_sub(self.driver.way(within))
+        });
+        let mut decides = composition.begin(rows, until);
+        let mut run = Run {
+            service: self,
+            task,
+            composition,
+            checked,
+            arrived,
+            asks: Vec::new(),
+            open: Vec::new(),
+            refused: None,
+            failed: None,
+            predicted: None,
+        };
+        let end = run.play(&mut *decides).await;
+        run.ending(&end, id)
+    }
+}
+
+impl Run<'_> {
+    async fn play(&mut self, decides: &mut dyn Compose) -> End {
+        loop {
+            while let Some(step) = decides.poll_step() {
+                match step {
+                    Step::Ask { ask, member, rows } => self.ask(decides, ask, member, rows),
+                    Step::Cancel(ask) => self.open.retain(|open| open.ask != ask),
+                    Step::End(end) => return end,
+                }
+            }
+            let (at, clock) = (decides.poll_timeout(), self.service.clock);
+            tokio::select! {
+                biased;
+                (ask, outcome) = next(&mut self.open) => self.heard(decides, ask, outcome),
+                () = wait(clock, at) => decides.handle_timeout(self.service.clock.now().max(at)),
+            }
+        }
+    }
+
+    fn ask(&mut self, decides: &mut dyn Compose, ask: AskId, place: usize, wanted: Vec<u32>) {
+        let asked = &self.task.members[place.min(self.task.members.len() - 1)];
+        let Inference { shape, inner_shapes, part, priority, deadline, .. } =
+            &self.checked.inference;
+        let elapsed = self.service.clock.now().since(self.arrived);
+        let inference = Inference {
+            variant: asked.served.variant,
+            task: self.composition.goals_of(place).map(|goals| (self.task.id, goals)),
+            shape: *shape,
+            inner_shapes: Arc::clone(inner_shapes),
+            part: rows::take(part, &self.task.signature().inputs, &wanted),
+            priority: *priority,
+            deadline: deadline.map(|deadline| deadline.saturating_sub(elapsed)),
+        };
+        let chooses = inference.task.is_some();
+        let ticket = self.service.driver.submit(inference);
+        let chosen = ticket.chosen().filter(|_| chooses);
+        let member = match chooses {
+            false => place,
+            // Refused, or by a variant that came a moment ago: its answer is of the same form.
+            true => chosen.and_then(|pick| self.task.place_of(pick.variant)).unwrap_or(0),
+        };
+        self.task.members[member].asked.increment(1);
+        self.open.push(Open { ask, outcome: Box::pin(ticket.outcome()) });
+        self.asks.push(Ask { member, rows: wanted, answer: None });
+        if let Some(Pick { predicted, .. }) = chosen {
+            self.predicted.get_or_insert(predicted);
+            decides.heard(ask, Heard::Entered(predicted), self.service.clock.now());
+        }
+    }
+
+    fn heard(&mut self, decides: &mut dyn Compose, ask: AskId, outcome: Outcome) {
+        let now = self.service.clock.now();
+        let ballot = self.composition.ballot;
+        let asked = &mut self.asks[ask.index()];
+        let served = &self.task.members[asked.member].served;
+        match outcome {
+            Outcome::Answered(answer) => {
+                match ballot.map_or(Ok(Vec::new()), |ballot| votes::votes(&answer, ballot, served))
+                {
+                    Ok(votes) => {
+                        asked.answer = Some(answer);
+                        decides.heard(ask, Heard::Answered(&votes), now);
+                    }
+                    Err(failure) => {
+                        self.failed.get_or_insert(failure.to_string());
+                        decides.heard(ask, Heard::Failed, now);
+                    }
+                }
+            }
+            Outcome::Refused(rejection) => {
+                self.refused.get_or_insert(rejection);
+                decides.heard(ask, Heard::Refused, now);
+            }
+            Outcome::Failed(error) => {
+                let text = format!("model '{}' version {}: {error}", served.model, served.version);
+                self.failed.get_or_insert(text);
+                decides.heard(ask, Heard::Failed, now);
+            }
+        }
+    }
+
+    fn ending(&mut self, end: &End, id: &str) -> Ending {
+        if end.why == Why::Nobody {
+            // Who could have answered but failed says more than who was refused.
+            return match (self.failed.take(), self.refused.take()) {
+                (Some(text), _) => Ending::Failed(text),
+                (None, Some(rejection)) => Ending::Refused(rejection),
+                (None, None) => Ending::Refused(Rejection::NotServed),
+            };
+        }
+        match self.outputs(end) {
+            Ok(outputs) => {
+                let (model, version) = (self.task.name.clone(), tasks::VERSION.to_owned());
+                let (timing, choice) = (self.timing(), Some(Box::new(self.chosen(end))));
+                let id = id.to_owned();
+                Ending::Answered(Box::new(InferResponse {
+                    model,
+                    version,
+                    id,
+                    outputs,
+                    timing,
+                    choice,
+                    cached: None,
+                }))
+            }
+            Err(failure) => Ending::Failed(failure.to_string()),
+        }
+    }
+
+    /// Those whose rows count, in the order asked.
+    fn used(&self, end: &End) -> Vec<(AskId, &Ask, &Answer)> {
+        let asks = (0..).map(AskId).zip(&self.asks);
+        let used = asks.filter(|(ask, _)| end.rows.contains(ask));
+        used.filter_map(|(id, ask)| Some((id, ask, ask.answer.as_ref()?))).collect()
+    }
+
+    fn outputs(&self, end: &End) -> Result<Vec<OutputTensor>, Failure> {
+        let used = self.used(end);
+        let mut parts = Vec::new();
+        for (_, ask, own) in &used {
+            let served = &self.task.members[ask.member].served;
+            let Checked { outputs, cuts, .. } = self.checked;
+            parts.push((answer::outputs(own, outputs.clone(), cuts, served)?, ask.rows.len()));
+        }
+        let whole = used.first().is_some_and(|(_, ask, _)| ask.rows.len() == end.rows.len());
+        if whole && parts.len() == 1 {
+            return Ok(parts.swap_remove(0).0);
+        }
+        let place = |(row, by): (u32, &AskId)| {
+            let index = used.iter().position(|(id, ..)| id == by)?;
+            Some((index, used[index].1.rows.iter().position(|own| *own == row)?))
+        };
+        let places: Option<Vec<_>> = (0..).zip(&end.rows).map(place).collect();
+        places.and_then(|places| rows::join(&parts, &places)).ok_or_else(|| {
+            let name = &self.task.name;
+            Failure::Internal(format!("the outputs of the variants of '{name}' do not fit"))
+        })
+    }
+
+    fn timing(&self) -> RequestTiming {
+        let mut sum = RequestTiming::default();
+        for own in self.asks.iter().filter_map(|ask| ask.answer.as_ref()) {
+            let RequestTiming { input, infer, output, batch, .. } = own.request_timing();
+            (sum.input, sum.infer, sum.output) =
+                (sum.input + input, sum.infer + infer, sum.output + output);
+            sum.batch = batch;
+        }
+        let total = self.service.clock.now().since(self.arrived);
+        sum.queue = total.saturating_sub(sum.input + sum.infer + sum.output);
+        sum
+    }
+
+    fn chosen(&self, end: &End) -> Chosen {
+        let used = self.used(end);
+        let label = |ask: &Ask| self.task.members[ask.member].label();
+        let claim = |ask: &Ask| self.task.claim(&self.task.members[ask.member]);
+        let least = used.iter().map(|(_, ask, _)| claim(ask).accuracy).min();
+        let (_, last, _) = used.last().expect("an answer is somebody's");
+        let member = &self.task.members[last.member];
+        member.answers.increment(1);
+        let rows = f64::from(self.checked.inference.part.rows);
+        let cost = |ask: &Ask| f64::from(claim(ask).cost) * ask.rows.len() as f64 / rows;
+        let cost = self.asks.iter().map(cost).sum::<f64>();
+        let whole = end.why != Why::CutShort;
+        let accuracy: Option<Accuracy> = self.composition.accuracy.filter(|_| whole).or(least);
+        Chosen {
+            model: member.served.model.clone(),
+            version: member.served.version,
+            accuracy: accuracy.unwrap_or_default(),
+            cost: Cost::try_from(cost).unwrap_or(claim(last).cost),
+            predicted: self.predicted.unwrap_or_default(),
+            took: self.service.clock.now().since(self.arrived),
+            answer_id: String::new(),
+            composed: Some(Composed {
+                variants: used.iter().map(|(_, ask, _)| label(ask)).collect(),
+                asked: self.asks.iter().map(label).collect(),
+                why: end.why.name(),
+            }),
+        }
+    }
+}
+
+async fn wait(clock: Clock, at: Instant) {
+    match at {
+        Instant::NEVER => std::future::pending().await,
+        at => tokio::time::sleep(clock.until(at)).await,
+    }
+}
+
+/// The first outcome of all that are open.
+async fn next(open: &mut Vec<Open>) -> (AskId, Outcome) {
+    poll_fn(|context| {
+        for index in 0..open.len() {
+            if let Poll::Ready(outcome) = open[index].outcome.as_mut().poll(context) {
+                return Poll::Ready((open.remove(index).ask, outcome));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
