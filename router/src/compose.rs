@@ -110,7 +110,7 @@ pub trait Compose: Send {
     fn heard(&mut self, ask: AskId, heard: Heard<'_>, now: Instant);
 
     /// The instant of [`Compose::poll_timeout`] has come.
-    fn handle_timeout(&mut self, now: Instant);
+    fn time_passed(&mut self, now: Instant);
 
     /// When to come back though nothing is heard; `NEVER` for not.
     fn poll_timeout(&self) -> Instant;

@@ -63,7 +63,8 @@ fn vote(scores: &[f64], ballot: Ballot) -> Vote {
     Vote {
         class: u32::try_from(first.0).unwrap_or(u32::MAX),
         // What is no share says nothing, and the next variant is asked.
-        confidence: Confidence::try_from(sure.min(1.0)).unwrap_or(Confidence::NONE),
+        confidence: Confidence::try_from(sure.clamp(f64::NEG_INFINITY, 1.0))
+            .unwrap_or(Confidence::NONE),
     }
 }
 

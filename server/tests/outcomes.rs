@@ -88,11 +88,11 @@ async fn under_overload_clients_metrics_statistics_and_scheduler_count_the_same(
     assert!(seen.answered > 50 && seen.refused > 50 && seen.cancelled > 10, "{seen:?}");
     let tally = service.tally();
     assert_eq!(tally.arrived, 1000);
-    // A client that leaves while its batch is held is cancelled for it; for the scheduler its request is finished, or
-    // refused if the batch was withdrawn.
+    // A client that leaves while its batch is held, or just before it would hear of its end, is cancelled for it; for
+    // the scheduler its request is finished or refused.
     assert!(tally.refused_total() >= seen.refused && tally.finished >= seen.answered);
     let left = tally.refused_total() - seen.refused;
-    assert!(left == 0 || tally.withdrawn > 0, "{tally:?} {seen:?}");
+    assert!(left <= seen.cancelled, "{tally:?} {seen:?}");
     assert_eq!(tally.finished + tally.cancelled + left, seen.answered + seen.cancelled);
     let page = service.render_metrics();
     assert_eq!(metric(&page, "nv_inference_request_success"), seen.answered);

@@ -103,7 +103,7 @@ impl Compose for Cascade {
         }
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
+    fn time_passed(&mut self, now: Instant) {
         let at = self.poll_timeout();
         if at < Instant::NEVER && now >= at {
             self.end(Why::CutShort);
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(cascade.poll_timeout(), Instant::NEVER, "there is nothing to give");
         cascade.heard(AskId(0), Heard::Answered(&[sure(1, 0.2)]), NOW);
         assert_eq!(cascade.poll_timeout(), UNTIL);
-        cascade.handle_timeout(UNTIL);
+        cascade.time_passed(UNTIL);
         let steps =
             [ask(0, 4, &[0]), ask(1, 2, &[0]), Step::Cancel(AskId(1)), end(&[0], Why::CutShort)];
         assert_eq!(heard_all(&mut cascade), steps);

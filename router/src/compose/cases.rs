@@ -59,7 +59,7 @@ fn play(composition: &mut dyn Compose, rows: u32, fates: &[Fate]) -> End {
                     assert!(open.is_empty(), "nobody is left asked: {open:?}");
                     assert_eq!(composition.poll_step(), None, "the end is the last step");
                     composition.heard(AskId(0), Heard::Refused, now);
-                    composition.handle_timeout(Instant::NEVER);
+                    composition.time_passed(Instant::NEVER);
                     assert_eq!(composition.poll_step(), None, "a request ends once");
                     check_end(&end, rows, &answered);
                     return end;
@@ -68,7 +68,7 @@ fn play(composition: &mut dyn Compose, rows: u32, fates: &[Fate]) -> End {
         }
         assert!(!open.is_empty(), "a request that has not ended waits for somebody");
         if fate.kind == 0 && composition.poll_timeout() < Instant::NEVER {
-            composition.handle_timeout(composition.poll_timeout());
+            composition.time_passed(composition.poll_timeout());
             continue;
         }
         let (ask, wanted) = open.remove(fate.which % open.len());

@@ -188,7 +188,7 @@ impl Compose for Ensemble {
         }
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
+    fn time_passed(&mut self, now: Instant) {
         let at = self.poll_timeout();
         if at < Instant::NEVER && now >= at {
             self.end(Why::CutShort);
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(all.poll_timeout(), Instant::NEVER);
         says(&mut all, 2, &[sure(8, 0.3)]);
         assert_eq!(all.poll_timeout(), UNTIL);
-        all.handle_timeout(UNTIL);
+        all.time_passed(UNTIL);
         assert_eq!(end(&heard_all(&mut all)), Some((vec![2], Why::CutShort)));
     }
 

@@ -73,7 +73,7 @@ impl Compose for Hedge {
         }
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
+    fn time_passed(&mut self, now: Instant) {
         if self.next < Instant::NEVER && now >= self.next {
             self.go_on();
         }
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn an_answer_on_time_asks_nobody_else() {
         let mut hedge = begun();
-        hedge.handle_timeout(NOW + 14 * MS);
+        hedge.time_passed(NOW + 14 * MS);
         hedge.heard(AskId(0), Heard::Answered(&[sure(1, 0.5)]), NOW + 14 * MS);
         assert_eq!(heard_all(&mut hedge), [end(0, Why::Sure)]);
         assert_eq!(hedge.poll_timeout(), Instant::NEVER);
@@ -125,7 +125,7 @@ mod tests {
     fn a_straggler_has_a_second_asked_and_the_first_answer_wins() {
         let mut hedge = begun();
         assert_eq!(hedge.poll_timeout(), NOW + 15 * MS);
-        hedge.handle_timeout(NOW + 15 * MS);
+        hedge.time_passed(NOW + 15 * MS);
         assert_eq!(heard_all(&mut hedge), [ask(1, 1)]);
         hedge.heard(AskId(1), Heard::Entered(MS), NOW + 15 * MS);
         assert_eq!(hedge.poll_timeout(), Instant::NEVER, "nobody is left to ask");
@@ -142,7 +142,7 @@ mod tests {
         let nobody = Step::End(End { rows: Vec::new(), why: Why::Nobody });
         assert_eq!(heard_all(&mut hedge), [nobody]);
         let mut hedge = begun();
-        hedge.handle_timeout(NOW + 15 * MS);
+        hedge.time_passed(NOW + 15 * MS);
         hedge.heard(AskId(1), Heard::Refused, NOW + 15 * MS);
         hedge.heard(AskId(0), Heard::Answered(&[sure(1, 0.5)]), NOW + 30 * MS);
         assert_eq!(heard_all(&mut hedge), [ask(1, 1), end(0, Why::All)]);

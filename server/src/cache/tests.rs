@@ -67,7 +67,7 @@ async fn nobody_waits_for_one_that_is_less_urgent() {
     join(&cache, [1; 32], LAZY);
     let soon = lead(&cache, [1; 32], urgency(20, 2));
     let waits = join(&cache, [1; 32], urgency(30, 2));
-    lead(&cache, [1; 32], urgency(30, 1));
+    let _first = lead(&cache, [1; 32], urgency(30, 1));
     // Its end is not that of the one which leads by now.
     drop(slow);
     join(&cache, [1; 32], urgency(40, 1));

@@ -103,19 +103,24 @@ impl Run<'_> {
             tokio::select! {
                 biased;
                 (ask, outcome) = next(&mut self.open) => self.heard(decides, ask, outcome),
-                () = wait(clock, at) => decides.handle_timeout(self.service.clock.now().max(at)),
+                () = wait(clock, at) => decides.time_passed(self.service.clock.now().max(at)),
             }
         }
     }
 
     fn ask(&mut self, decides: &mut dyn Compose, ask: AskId, place: usize, wanted: Vec<u32>) {
+        // A straggler's variant may be stuck as a whole: the second request goes to another, if there is one.
+        let first = self.asks.first().map(|first| first.member);
+        let goals = self.composition.goals_of(place);
+        let other = first.zip(goals).and_then(|(first, goals)| self.task.fastest_but(first, goals));
+        let (place, goals) = other.map_or((place, goals), |other| (other, None));
         let asked = &self.task.members[place.min(self.task.members.len() - 1)];
         let Inference { shape, inner_shapes, part, priority, deadline, .. } =
             &self.checked.inference;
         let elapsed = self.service.clock.now().since(self.arrived);
         let inference = Inference {
             variant: asked.served.variant,
-            task: self.composition.goals_of(place).map(|goals| (self.task.id, goals)),
+            task: goals.map(|goals| (self.task.id, goals)),
             shape: *shape,
             inner_shapes: Arc::clone(inner_shapes),
             part: rows::take(part, &self.task.signature().inputs, &wanted),

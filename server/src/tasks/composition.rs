@@ -112,6 +112,17 @@ impl Task {
         Some(Composition { form, ballot: None, accuracy: None })
     }
 
+    /// The member that runs fastest, of those beside one that the goals allow.
+    #[must_use]
+    pub fn fastest_but(&self, one: usize, goals: Goals) -> Option<usize> {
+        let members = self.members.iter().enumerate().filter(|(place, member)| {
+            let claim = self.claim(member);
+            *place != one && goals.allow(claim.accuracy, claim.cost)
+        });
+        let fastest = members.min_by_key(|(_, member)| member.served.measured.profile.median(1));
+        fastest.map(|(place, _)| place)
+    }
+
     /// The same goals, with the accuracy that may be lost as a floor of accuracy: for answers of one variant.
     #[must_use]
     pub fn bounded(&self, mut goals: Goals) -> Goals {
