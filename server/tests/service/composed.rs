@@ -265,6 +265,7 @@ async fn a_client_that_leaves_cancels_what_waits_for_it() {
         |times| service.render_metrics().contains(&format!("variant=\"middle/1\"}} {times}\n"));
     let second = ask([1, 100, 900, 0]);
     until(|| asked(2)).await;
+    until(|| waiting(&service, "middle") == 0).await;
     // One runs and one is held ready behind it.
     let third = ask([0, 100, 900, 0]);
     until(|| asked(3)).await;
