@@ -152,7 +152,7 @@ fn feedback_of_a_recording_replays_to_the_same_draws() {
     let draws = |lines: &[Line]| -> Vec<_> {
         let choice = |line: &Line| match line {
             Line::Action(Action::Choose { variant, draw, .. }) => Some((*variant, *draw)),
-            _ => None,
+            Line::Settings(_) | Line::Event(..) | Line::Timeout(_) | Line::Action(_) => None,
         };
         lines.iter().filter_map(choice).collect()
     };

@@ -67,11 +67,11 @@ fn run(scenario: &Scenario) -> (Report, Vec<Line>) {
 /// How many executors were to have each variant by the last placement before that second.
 fn placed(lines: &[Line], second: u32) -> (usize, usize) {
     let before = Instant::ZERO + SECOND * second;
-    let placements = lines.iter().filter_map(|line| match line {
+    let mut placements = lines.iter().filter_map(|line| match line {
         Line::Event(at, Event::PlacementDecided { placement }) if *at < before => Some(placement),
         Line::Settings(_) | Line::Event(..) | Line::Timeout(_) | Line::Action(_) => None,
     });
-    let last = placements.last().unwrap();
+    let last = placements.next_back().unwrap();
     (last.of(VariantId(0)).count(), last.of(VariantId(1)).count())
 }
 

@@ -164,11 +164,7 @@ fn records(traffic: &Traffic, load: Load, each: Duration, cli: &Cli) -> Result<V
 
 /// The offered rate; without the hog and with it, the most accurate variant that alone keeps 99 % of the requests in time,
 /// or else the one that keeps most; and the reports of all that.
-fn oracle(
-    cli: &Cli,
-    claims: &Claims,
-    hog: &Hog,
-) -> Result<(f64, Vec<(String, f64)>, Vec<Report>), Error> {
+fn oracle(cli: &Cli, claims: &Claims, hog: &Hog) -> Result<(f64, Claims, Vec<Report>), Error> {
     let models: Vec<&str> = claims.iter().map(|(model, _)| model.as_str()).collect();
     let served = cli.launch.start(&models)?;
     let free = traffic(&served, models[0], cli, None);

@@ -116,14 +116,12 @@ struct Found {
     world: usize,
     /// The most accurate variant's accuracy.
     best: f64,
-    /// What it carries alone, in multiples of the trace.
-    alone: f64,
     points: Vec<Point>,
     /// By load of the sweep.
     clairvoyant: Vec<(f64, Clairvoyant)>,
-    /// By policy: the highest load with [`BAD_MAX`] and [`ACCURATE`], in multiples of `alone`.
+    /// By policy: the highest load with [`BAD_MAX`] and [`ACCURATE`], in multiples of what the best one carries alone.
     carried: Vec<f64>,
-    /// Executors that the best variant alone needs for [`AT`] times `alone`, and by policy.
+    /// Executors that the best variant alone needs for [`AT`] times that, and by policy.
     needed: (u32, Vec<u32>),
     /// Executors that the best variant needs on average where it is replicated at once and for nothing each epoch.
     elastic: f64,
@@ -140,7 +138,6 @@ impl Found {
         let mut found = Self {
             world,
             best,
-            alone,
             points: Vec::new(),
             clairvoyant: Vec::new(),
             carried: Vec::new(),

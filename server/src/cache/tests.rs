@@ -27,14 +27,14 @@ const LAZY: Urgency = Urgency { deadline: Instant::NEVER, priority: 2 };
 fn lead(cache: &Arc<Cache>, key: Key, urgency: Urgency) -> Lead {
     match cache.turn(key, urgency) {
         Turn::Lead(lead) => lead,
-        other => panic!("{other:?}"),
+        other @ (Turn::Hit(_) | Turn::Join(_)) => panic!("{other:?}"),
     }
 }
 
 fn join(cache: &Arc<Cache>, key: Key, urgency: Urgency) -> Join {
     match cache.turn(key, urgency) {
         Turn::Join(join) => join,
-        other => panic!("{other:?}"),
+        other @ (Turn::Hit(_) | Turn::Lead(_)) => panic!("{other:?}"),
     }
 }
 

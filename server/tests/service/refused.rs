@@ -30,6 +30,9 @@ fn refusal(service: &Service, variants: &[(&str, &str)]) -> String {
     checked.and_then(|settings| service.install_task("digits", settings)).unwrap_err()
 }
 
+/// Paths in a repository with their contents.
+type Files = &'static [(&'static str, &'static str)];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_or_hostile_tasks_are_refused_by_what_is_wrong_with_them() {
     let service = service(1, None);
@@ -37,7 +40,7 @@ async fn wrong_or_hostile_tasks_are_refused_by_what_is_wrong_with_them() {
     let mut other = loaded("other", MS, MS);
     other.description.signature.outputs[0].name = "z".into();
     install_emulated(&service, other, 1);
-    let table: [(&str, &[(&str, &str)], &str); 6] = [
+    let table: [(&str, Files, &str); 6] = [
         (
             "an unknown model",
             &[("slow", "0.9"), ("ghost", "0.8")],
