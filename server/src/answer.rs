@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use models::DataType;
 
-use crate::driver::Answer;
 use crate::infer::{OutputTensor, RequestedOutput};
+use crate::outcome::Answer;
 use crate::pad::Cut;
 use crate::served::Served;
 use crate::status::Failure;

@@ -10,11 +10,12 @@ use gpu::LoadedModel;
 use models::{ExecutorId, VariantId};
 use parking_lot::{Mutex, RwLock};
 
+use crate::aside::{guarded, yield_to_serving};
 use crate::clock::Clock;
 use crate::cores;
 use crate::driver::Driver;
+use crate::driver::Move;
 use crate::metrics::ModelMetrics;
-use crate::repository::loader::{guarded, yield_to_serving};
 
 /// Where a model comes from when an executor is to have it.
 pub trait Bring: Send + Sync {
@@ -27,15 +28,6 @@ pub trait Bring: Send + Sync {
 
 /// The metrics of each variant that is not yet unloaded.
 pub type MetricsTable = RwLock<BTreeMap<VariantId, Arc<ModelMetrics>>>;
-
-/// What the scheduler does with models.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Move {
-    /// An executor is to load a variant.
-    Load(ExecutorId, VariantId),
-    /// An executor has let go of a variant.
-    Evict(ExecutorId, VariantId),
-}
 
 /// What a carrier's thread does.
 enum Job {

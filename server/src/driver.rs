@@ -24,10 +24,9 @@ use tokio::sync::oneshot;
 
 pub use self::feedback::Pick;
 use self::ledger::{Ledger, Left, Member, Waiting};
-pub use self::places::{OnMove, Placed};
-use crate::carrier::Move;
+pub use self::places::{Move, OnMove, Placed};
 use crate::clock::Clock;
-use crate::infer::RequestTiming;
+use crate::outcome::{Answer, Outcome};
 use crate::post::{Letter, Post};
 use crate::record::Recorder;
 use crate::way_out::WayOut;
@@ -49,43 +48,6 @@ pub struct Inference {
     pub priority: u32,
     /// From arrival; `None` for no deadline.
     pub deadline: Option<Duration>,
-}
-
-/// How a request ended.
-#[derive(Debug)]
-pub enum Outcome {
-    /// Its batch has run.
-    Answered(Answer),
-    /// The scheduler gave it up.
-    Refused(Rejection),
-    /// Its batch failed.
-    Failed(RunError),
-}
-
-/// A request's share of its batch's outputs.
-#[derive(Debug)]
-pub struct Answer {
-    /// The outputs of the whole batch, in the model's order.
-    pub outputs: Arc<Vec<Output>>,
-    /// Where this request's rows begin.
-    pub row: u32,
-    /// How many rows are its own.
-    pub rows: u32,
-    /// Rows of the batch.
-    pub batch: u32,
-    /// From arrival until its batch began.
-    pub queue: Duration,
-    /// The phases of the batch.
-    pub timing: Timing,
-}
-
-impl Answer {
-    /// Where the request's time went.
-    #[must_use]
-    pub fn request_timing(&self) -> RequestTiming {
-        let Timing { input, infer, output } = self.timing;
-        RequestTiming { queue: self.queue, input, infer, output, batch: self.batch }
-    }
 }
 
 /// What the driver tells of each batch that ran, for metrics: variant, rows, phases, and how well it was predicted.

@@ -1,6 +1,7 @@
 //! The shell: HTTP and gRPC in, clock, configuration and metrics; drives the router.
 
 pub mod answer;
+mod aside;
 pub mod cache;
 pub mod carrier;
 pub mod check;
@@ -18,6 +19,7 @@ pub mod http;
 pub mod infer;
 pub mod logging;
 pub mod metrics;
+pub mod outcome;
 pub mod pad;
 pub mod post;
 pub mod profiles;

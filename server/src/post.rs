@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::driver::Outcome;
+use crate::outcome::Outcome;
 
 /// An outcome and who waits for it.
 pub type Letter = (oneshot::Sender<Outcome>, Outcome);

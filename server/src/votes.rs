@@ -4,7 +4,7 @@ use models::{Confidence, Measure, Scores};
 use router::compose::Vote;
 
 use crate::answer;
-use crate::driver::Answer;
+use crate::outcome::Answer;
 use crate::served::Served;
 use crate::status::Failure;
 

@@ -13,11 +13,12 @@ use models::{
 };
 use router::{Router, RouterSettings};
 use server::check::{Checked, check};
-use server::driver::{Answer, Driver};
+use server::driver::Driver;
 use server::http::decode::{Envelope, HEADER_LENGTH, OutputForms, decode};
 use server::http::encode::encode;
 use server::infer::{InferRequest, InferResponse, RequestedOutput};
 use server::metrics::Metrics;
+use server::outcome::Answer;
 use server::served::{Measured, Retire, Served};
 
 use super::{COUNTED, Calls};

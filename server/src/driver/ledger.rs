@@ -10,7 +10,7 @@ use models::{BatchId, VariantId};
 use router::{Rejection, ShapeId};
 use tokio::sync::oneshot;
 
-use super::Outcome;
+use crate::outcome::Outcome;
 
 /// Every request that has no answer yet: it waits, or an executor holds its batch.
 #[derive(Default)]

@@ -8,7 +8,15 @@ use router::place::Placement;
 use router::{Demand, Event, VariantSpec};
 
 use super::{Driver, State};
-use crate::carrier::Move;
+
+/// What the scheduler does with models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// An executor is to load a variant.
+    Load(ExecutorId, VariantId),
+    /// An executor has let go of a variant.
+    Evict(ExecutorId, VariantId),
+}
 
 /// Told of what the router does with models, under its lock.
 pub type OnMove = Box<dyn Fn(Move) + Send + Sync>;

@@ -3,10 +3,8 @@
 //! What is slow is done on a thread of the lowest priority, once there is serving that it could disturb. All locks are
 //! taken by threads of the usual one, so that nobody who serves waits for a thread that gets no core.
 
-use std::any::Any;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::Builder;
@@ -20,11 +18,9 @@ use super::overrides::Overridden;
 use super::scan::FoundModel;
 use super::state::Index;
 use super::{Prepare, Sink};
+use crate::aside::{guarded, yield_to_serving};
 use crate::cores;
 use crate::service::Loaded;
-
-/// The system's least urgent.
-const NICE: i32 = 19;
 
 /// The one version of a task.
 const TASK: u64 = 1;
@@ -318,30 +314,6 @@ impl Desk {
             }
         };
         self.sink.retire(model, version, Box::new(gone));
-    }
-}
-
-/// A panic of a backend fails the load and leaves the thread to the next one.
-pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic_text(&*panic);
-        Err(format!("loading panicked: {text}"))
-    })
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no text".into())
-}
-
-/// Gives the calling thread the lowest priority.
-pub(crate) fn yield_to_serving() {
-    // On Linux a nice value belongs to one thread.
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::warn!(%error, "a loading thread keeps the usual priority");
-    }
-    if let Err(error) = gpu::background::yield_to_all() {
-        tracing::warn!(%error, "a loading thread may keep others waiting for some milliseconds");
     }
 }
 
