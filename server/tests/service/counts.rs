@@ -106,9 +106,10 @@ async fn under_overload_each_outcome_is_counted_once_everywhere() {
     assert_eq!(seen.asked, CLIENTS * REQUESTS);
     assert_eq!(seen.answered + refused + seen.failed + seen.left, seen.asked);
     assert!(seen.answered > 0 && seen.failed > 0 && seen.left > 0, "{seen:?}");
-    for reason in ["deadline_unreachable", "queue_full"] {
-        assert!(seen.refused.contains_key(reason), "{seen:?}");
-    }
+    // In bursts it is settled only later who cannot be in time.
+    let late = ["deadline_unreachable", "deadline_hopeless"];
+    assert!(late.iter().any(|reason| seen.refused.contains_key(*reason)), "{seen:?}");
+    assert!(seen.refused.contains_key("queue_full"), "{seen:?}");
 
     let page = |name: &str| metric(&service, name, &[]);
     assert_eq!(page("punctual_requests_total"), seen.asked);
