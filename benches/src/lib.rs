@@ -19,6 +19,7 @@ mod process;
 mod raw;
 mod reference;
 pub mod robust;
+pub mod task;
 mod traffic;
 
 pub use bar::{Bar, median, verdict};

@@ -1,83 +1,18 @@
 //! What an answer is to be like: how accurate at least, how costly at most, and what to prefer within that.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-/// How often a variant is right, as a share of 1, to the millionth: whole numbers, so that recordings replay exactly.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(try_from = "f64", into = "f64")]
-pub struct Accuracy(u32);
+use crate::whole::whole;
 
-/// What an answer of a variant costs next to others', in the operator's own unit, to the thousandth.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(try_from = "f64", into = "f64")]
-pub struct Cost(u32);
-
-const MILLION: f64 = 1e6;
-const THOUSAND: f64 = 1e3;
-
-/// Costs that differ by more than a billion times are a mistake.
-const COST_MAX: f64 = 1e6;
-
-impl TryFrom<f64> for Accuracy {
-    type Error = String;
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "held to 0 to 1 million"
-    )]
-    fn try_from(share: f64) -> Result<Self, String> {
-        match (0.0..=1.0).contains(&share) {
-            true => Ok(Self((share * MILLION).round() as u32)),
-            false => Err(format!("expected a share from 0 to 1, found {share}")),
-        }
-    }
+whole! {
+    /// How often a variant is right, as a share of 1, to the millionth.
+    Accuracy: "a share" from 0 to 1.0 in 1e6
 }
 
-impl From<Accuracy> for f64 {
-    fn from(accuracy: Accuracy) -> Self {
-        Self::from(accuracy.0) / MILLION
-    }
-}
-
-impl fmt::Display for Accuracy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f64::from(*self).fmt(f)
-    }
-}
-
-impl TryFrom<f64> for Cost {
-    type Error = String;
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "held to the range"
-    )]
-    fn try_from(cost: f64) -> Result<Self, String> {
-        match (0.0..=COST_MAX).contains(&cost) {
-            true => Ok(Self((cost * THOUSAND).round() as u32)),
-            false => Err(format!("expected a cost from 0 to {COST_MAX}, found {cost}")),
-        }
-    }
-}
-
-impl From<Cost> for f64 {
-    fn from(cost: Cost) -> Self {
-        Self::from(cost.0) / THOUSAND
-    }
-}
-
-impl fmt::Display for Cost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f64::from(*self).fmt(f)
-    }
+whole! {
+    /// What an answer of a variant costs next to others', in the operator's own unit, to the thousandth. Costs that differ by
+    /// more than a billion times are a mistake.
+    Cost: "a cost" from 0 to 1e6 in 1e3
 }
 
 /// What to prefer among the variants that meet a request's other goals.

@@ -18,6 +18,7 @@ mod share;
 mod signature;
 mod slo;
 mod task;
+mod whole;
 
 pub use bytes::{deserialize_bytes_option, parse_bytes};
 pub use catalog::{

@@ -1,44 +1,10 @@
-//! A part of 1, to the millionth: whole numbers, so that recordings replay exactly.
+//! A part of 1.
 
-use std::fmt;
+use crate::whole::whole;
 
-use serde::{Deserialize, Serialize};
-
-/// A part of 1: a chance, or the loss that an answer was.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(try_from = "f64", into = "f64")]
-pub struct Share(u32);
-
-const MILLION: f64 = 1e6;
-
-impl TryFrom<f64> for Share {
-    type Error = String;
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "held to 0 to 1 million"
-    )]
-    fn try_from(share: f64) -> Result<Self, String> {
-        match (0.0..=1.0).contains(&share) {
-            true => Ok(Self((share * MILLION).round() as u32)),
-            false => Err(format!("expected a number from 0 to 1, found {share}")),
-        }
-    }
-}
-
-impl From<Share> for f64 {
-    fn from(share: Share) -> Self {
-        Self::from(share.0) / MILLION
-    }
-}
-
-impl fmt::Display for Share {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f64::from(*self).fmt(f)
-    }
+whole! {
+    /// A part of 1, to the millionth: a chance, or the loss that an answer was.
+    Share: "a number" from 0 to 1.0 in 1e6
 }
 
 #[cfg(test)]

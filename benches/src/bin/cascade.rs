@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use batcher::Instant;
-use benches::{Bar, Error, Launch, Served, Table, verdict};
+use benches::{Bar, Error, Launch, Served, Table, task, verdict};
 use bytes::Bytes;
 use clap::Parser;
 use loadgen::client::fetch;
@@ -79,9 +79,8 @@ struct Variant {
 #[expect(clippy::print_stdout, reason = "the table is this program's output")]
 fn measure(cli: &Cli) -> Result<bool, Error> {
     println!("command: {}", std::env::args().collect::<Vec<_>>().join(" "));
-    let file = cli.launch.repository.join(&cli.task).join("punctual.toml");
-    let text = read_text(&file)?;
-    let (variants, best) = variants(&file, &text)?;
+    let (name, text) = task::file(&cli.launch, &cli.task)?;
+    let (variants, best) = variants(&name, &text)?;
     let models: Vec<&str> = variants.iter().map(|variant| variant.model.as_str()).collect();
     let mut rows = labelled(&cli.data)?;
     let served = cli.launch.start(&models)?;
@@ -176,14 +175,10 @@ fn ensemble(
     Ok(bars)
 }
 
-fn read_text(file: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(file).map_err(Error::system(file.display().to_string()))
-}
-
 /// The variants by rising cost, and which of them is the most accurate.
-fn variants(file: &Path, text: &str) -> Result<(Vec<Variant>, usize), Error> {
-    let task = TaskSettings::from_text(&file.display().to_string(), text)
-        .map_err(|error| Error::Server(error.to_string()))?;
+fn variants(file: &str, text: &str) -> Result<(Vec<Variant>, usize), Error> {
+    let task =
+        TaskSettings::from_text(file, text).map_err(|error| Error::Server(error.to_string()))?;
     let mut claims = task.variants.clone();
     claims.sort_by_key(|claim| claim.cost);
     let variant = |claim: &models::VariantClaim| {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use batcher::Instant;
+use benches::task::{self, Claims};
 use benches::{Bar, Error, Hog, Launch, Served, Table, Traffic, distrust, pin, verdict};
 use clap::Parser;
 use loadgen::client::{Load, fetch, now};
@@ -72,12 +73,10 @@ const NEAR: f64 = 0.98;
 /// So many requests in time in a row end a streak of late ones; so many choices in a row are looked at together.
 const ROW: usize = 10;
 
-type Claims = Vec<(String, f64)>;
-
 #[expect(clippy::print_stdout, reason = "the table is this program's output")]
 fn measure(cli: &Cli) -> Result<bool, Error> {
     println!("command: {}", std::env::args().collect::<Vec<_>>().join(" "));
-    let claims = claims(cli)?;
+    let claims = task::claims(&cli.launch, &cli.task)?;
     let hog = Hog::start(cli.launch.server_core, cli.nice)?;
     pin(cli.launch.client())?;
     let (rate, oracle, mut reports) = oracle(cli, &claims, &hog)?;
@@ -129,26 +128,6 @@ fn measure(cli: &Cli) -> Result<bool, Error> {
     doubt.iter().for_each(|doubt| println!("{doubt}"));
     bars.iter().for_each(|(line, _)| println!("{line}"));
     Ok(doubt.is_none() && bars.iter().all(|(_, reached)| *reached))
-}
-
-/// The task's variants and how often each is right, the most accurate first.
-fn claims(cli: &Cli) -> Result<Claims, Error> {
-    let (file, text) = task_file(cli)?;
-    let task = models::TaskSettings::from_text(&file, &text)
-        .map_err(|error| Error::Server(error.to_string()))?;
-    let claim = |variant: &models::VariantClaim| {
-        (variant.model.get_ref().clone(), f64::from(variant.accuracy))
-    };
-    let mut claims: Vec<_> = task.variants.iter().map(claim).collect();
-    claims.sort_by(|one, other| other.1.total_cmp(&one.1));
-    Ok(claims)
-}
-
-fn task_file(cli: &Cli) -> Result<(String, String), Error> {
-    let file = cli.launch.repository.join(&cli.task).join("punctual.toml");
-    let name = file.display().to_string();
-    let text = std::fs::read_to_string(&file).map_err(Error::system(name.clone()))?;
-    Ok((name, text))
 }
 
 fn traffic(served: &Served, name: &str, cli: &Cli, deadline: Option<Duration>) -> Traffic {
@@ -225,7 +204,7 @@ fn contend(
     let due = Load::open(Arrivals::Poisson, rate, whole, cli.seed)?;
     let urgent = traffic(&served, &cli.task, cli, Some(cli.deadline));
     let marker = marker(&served, cli)?;
-    let before = answers(&served, cli)?;
+    let before = task::answers(&served, &cli.task)?;
     let records = std::thread::scope(|scope| {
         let playing = scope.spawn(|| records(&urgent, due, whole, cli));
         let began = now();
@@ -247,7 +226,7 @@ fn contend(
     });
     hog.switch(false);
     let records = records?;
-    let accuracy = mean(claims, &before, &answers(&served, cli)?);
+    let accuracy = task::accuracy(claims, &before, &task::answers(&served, &cli.task)?);
     drop(served);
     let report = Report::of(&records, &[&cli.task], whole);
     let mut run =
@@ -260,7 +239,7 @@ fn contend(
 /// The repository with another policy in the task's file.
 fn repository(cli: &Cli, claims: &Claims, policy: &str, folder: &Path) -> Result<PathBuf, Error> {
     let copy = folder.join("models");
-    let (_, text) = task_file(cli)?;
+    let (_, text) = task::file(&cli.launch, &cli.task)?;
     let text = match text.contains("[task]") {
         true => text.replacen("[task]", &format!("[task]\npolicy = \"{policy}\""), 1),
         false => format!("[task]\npolicy = \"{policy}\"\n{text}"),
@@ -293,25 +272,6 @@ fn marker(served: &Served, cli: &Cli) -> Result<bytes::Bytes, Error> {
 
 fn json(body: &[u8]) -> Result<Value, Error> {
     serde_json::from_slice(body).map_err(|error| Error::Server(error.to_string()))
-}
-
-/// The task's answers so far, by model.
-fn answers(served: &Served, cli: &Cli) -> Result<BTreeMap<String, f64>, Error> {
-    let path = format!("/v2/tasks/{}", cli.task);
-    let task = json(&fetch(&served.http(), "GET", &path, bytes::Bytes::new())?.1)?;
-    let variants = task["variants"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let count = |variant: &Value| {
-        let model = variant["model"].as_str().unwrap_or_default().to_owned();
-        (model, variant["answers"].as_f64().unwrap_or(0.0))
-    };
-    Ok(variants.iter().map(count).collect())
-}
-
-fn mean(claims: &Claims, before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>) -> f64 {
-    let count =
-        |model: &String| after.get(model).unwrap_or(&0.0) - before.get(model).unwrap_or(&0.0);
-    let all: f64 = claims.iter().map(|(model, _)| count(model)).sum();
-    claims.iter().map(|(model, own)| own * count(model)).sum::<f64>() / all.max(1.0)
 }
 
 /// Reads switches, batches and choices off a recording.

@@ -1,16 +1,16 @@
 //! A task beside each of its variants alone: accuracy and goodput as the load rises beyond what the best one carries.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use benches::{Bar, Curve, Error, Launch, Served, Table, Traffic, distrust, pin, plot, verdict};
+use benches::{
+    Bar, Curve, Error, Launch, Served, Table, Traffic, distrust, pin, plot, task, verdict,
+};
 use clap::Parser;
-use loadgen::client::{Load, fetch};
+use loadgen::client::Load;
 use loadgen::{Arrivals, Mix, Report, parse_duration};
 use models::Slo;
-use serde_json::Value;
 
 /// Offers a task and then each of its variants the same loads, and says what the answers are worth.
 #[derive(Debug, Parser)]
@@ -69,7 +69,7 @@ struct Point {
 #[expect(clippy::print_stdout, reason = "the table is this program's output")]
 fn measure(cli: &Cli) -> Result<bool, Error> {
     println!("command: {}", std::env::args().collect::<Vec<_>>().join(" "));
-    let claims = claims(cli)?;
+    let claims = task::claims(&cli.launch, &cli.task)?;
     let models: Vec<&str> = claims.iter().map(|(model, _)| model.as_str()).collect();
     let served = cli.launch.start(&[&models[..], &[&cli.task]].concat())?;
     pin(cli.launch.client())?;
@@ -87,11 +87,12 @@ fn measure(cli: &Cli) -> Result<bool, Error> {
         let urgent = traffic(&served, name, Some(cli.deadline), cli);
         for &load in &cli.load {
             let due = Load::open(Arrivals::Poisson, load * capacity, cli.each, cli.seed)?;
-            let before = answers(&served, cli)?;
+            let before = task::answers(&served, &cli.task)?;
             let report = run(&urgent, due, cli.each, cli, name)?;
-            let after = answers(&served, cli)?;
+            let after = task::answers(&served, &cli.task)?;
             let fixed = claims.iter().find(|(model, _)| model == name);
-            let accuracy = fixed.map_or_else(|| mean(&claims, &before, &after), |(_, own)| *own);
+            let accuracy =
+                fixed.map_or_else(|| task::accuracy(&claims, &before, &after), |(_, own)| *own);
             points.push(Point { name: name.to_owned(), load, accuracy, report });
         }
     }
@@ -125,46 +126,6 @@ fn run(
     let mut plan = traffic.plan(load, each);
     plan.rows = cli.rows;
     Ok(Report::of(&plan.run()?.records, &[name], each))
-}
-
-/// The task's variants and how often each is right, the most accurate first.
-fn claims(cli: &Cli) -> Result<Vec<(String, f64)>, Error> {
-    let file = cli.launch.repository.join(&cli.task).join("punctual.toml");
-    let name = file.display().to_string();
-    let text = std::fs::read_to_string(&file).map_err(Error::system(name.clone()))?;
-    let task = models::TaskSettings::from_text(&name, &text)
-        .map_err(|error| Error::Server(error.to_string()))?;
-    let claim = |variant: &models::VariantClaim| {
-        (variant.model.get_ref().clone(), f64::from(variant.accuracy))
-    };
-    let mut claims: Vec<_> = task.variants.iter().map(claim).collect();
-    claims.sort_by(|one, other| other.1.total_cmp(&one.1));
-    Ok(claims)
-}
-
-/// The task's answers so far, by model.
-fn answers(served: &Served, cli: &Cli) -> Result<BTreeMap<String, f64>, Error> {
-    let path = format!("/v2/tasks/{}", cli.task);
-    let (_, body) = fetch(&served.http(), "GET", &path, bytes::Bytes::new())?;
-    let task: Value =
-        serde_json::from_slice(&body).map_err(|error| Error::Server(error.to_string()))?;
-    let variants = task["variants"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let count = |variant: &Value| {
-        let model = variant["model"].as_str().unwrap_or_default().to_owned();
-        (model, variant["answers"].as_f64().unwrap_or(0.0))
-    };
-    Ok(variants.iter().map(count).collect())
-}
-
-fn mean(
-    claims: &[(String, f64)],
-    before: &BTreeMap<String, f64>,
-    after: &BTreeMap<String, f64>,
-) -> f64 {
-    let count =
-        |model: &String| after.get(model).unwrap_or(&0.0) - before.get(model).unwrap_or(&0.0);
-    let all: f64 = claims.iter().map(|(model, _)| count(model)).sum();
-    claims.iter().map(|(model, own)| own * count(model)).sum::<f64>() / all.max(1.0)
 }
 
 fn table(points: &[Point]) -> Table {

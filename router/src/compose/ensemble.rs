@@ -4,6 +4,8 @@
 //! (NSDI'22); which members at all: Rafiki (VLDB'18). A row is settled when no member left can change its class, or when
 //! its class is sure enough by the weights and confidences of those who answered.
 
+use std::cmp::Reverse;
+
 use batcher::Instant;
 use models::Confidence;
 
@@ -138,8 +140,7 @@ impl Row {
         for (_, Vote { class, .. }, _) in &self.votes {
             let own = self.support(*class);
             let ahead = best.is_none_or(|(other, theirs)| {
-                (own.0, own.1, std::cmp::Reverse(*class))
-                    > (theirs.0, theirs.1, std::cmp::Reverse(other))
+                (own.0, own.1, Reverse(*class)) > (theirs.0, theirs.1, Reverse(other))
             });
             if ahead {
                 best = Some((*class, own));
@@ -158,16 +159,11 @@ impl Row {
         own > next + self.left || agreement.is_some_and(agreed)
     }
 
-    /// Whose answer stands for the class voted: the heaviest voter for it, of equals the first to answer.
+    /// Whose answer stands for the class voted: the heaviest voter for it, of equals the first asked.
     fn speaker(&self) -> Option<AskId> {
         let class = self.leader()?;
-        let mut best: Option<(AskId, u32)> = None;
-        for (ask, vote, weight) in &self.votes {
-            if vote.class == class && best.is_none_or(|(_, most)| *weight > most) {
-                best = Some((*ask, *weight));
-            }
-        }
-        best.map(|(ask, _)| ask)
+        let own = self.votes.iter().filter(|(_, vote, _)| vote.class == class);
+        own.max_by_key(|(ask, _, weight)| (*weight, Reverse(*ask))).map(|(ask, ..)| *ask)
     }
 }
 
@@ -280,6 +276,14 @@ mod tests {
         assert_eq!(all.poll_timeout(), UNTIL);
         all.time_passed(UNTIL);
         assert_eq!(end(&heard_all(&mut all)), Some((vec![2], Why::CutShort)));
+    }
+
+    #[test]
+    fn of_equal_voters_the_first_asked_speaks_whoever_was_faster() {
+        let mut all = ensemble(&[1, 1], 2, None, 1);
+        says(&mut all, 1, &[sure(8, 0.3)]);
+        says(&mut all, 0, &[sure(8, 0.3)]);
+        assert_eq!(end(&heard_all(&mut all)), Some((vec![0], Why::Sure)));
     }
 
     #[test]

@@ -17,28 +17,32 @@ pub(super) const ENTRY: SelectEntry = SelectEntry {
 };
 
 /// Few enough that the slack of a moment rarely jumps over one, many enough to tell variants apart.
-const BUCKETS: u32 = 16;
+const BUCKETS: u64 = 16;
 
-/// The longest run seen: the buckets are equal parts of it.
+/// The longest run seen, in nanoseconds: the buckets are equal parts of it.
 #[derive(Default)]
 struct SlackBuckets {
-    longest: Duration,
+    longest: u64,
 }
 
 impl Select for SlackBuckets {
     fn choose(&mut self, ask: &mut Ask<'_>) -> Option<Prospect> {
         let mut first = None;
         for prospect in &mut *ask.prospects {
-            self.longest = self.longest.max(prospect.time);
-            let slack = ask.budget.saturating_sub(prospect.wait);
-            let width = (self.longest / BUCKETS).max(Duration::from_nanos(1));
-            let bucket = slack.as_nanos() / width.as_nanos();
-            let edge = width * u32::try_from(bucket).unwrap_or(BUCKETS).min(BUCKETS);
-            if prospect.time <= edge {
+            let time = nanos(prospect.time);
+            self.longest = self.longest.max(time);
+            let slack = nanos(ask.budget.saturating_sub(prospect.wait));
+            let width = (self.longest / BUCKETS).max(1);
+            if time <= width * (slack / width).min(BUCKETS) {
                 return Some(prospect);
             }
             first = sooner(first, prospect);
         }
         first
     }
+}
+
+/// A run or slack of centuries is as long as one of 584 years.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -29,6 +29,8 @@ pub(super) const BATCHES: &str = "punctual_batches_total";
 pub(super) const BATCH_SECONDS: &str = "punctual_batch_seconds_total";
 /// By `rows`.
 pub(super) const PROFILE_MEDIAN: &str = "punctual_profile_median_seconds";
+/// By `rows`.
+pub(super) const PROFILE_P99: &str = "punctual_profile_p99_seconds";
 /// By `variant`.
 pub(super) const TASK_ASKED: &str = "punctual_task_asked_total";
 /// By `variant`.
@@ -37,12 +39,10 @@ pub(super) const TASK_ANSWERS: &str = "punctual_task_answers_total";
 pub(super) const FEEDBACK: &str = "punctual_feedback_total";
 /// By `variant`, recorded in millionths.
 pub(super) const FEEDBACK_LOSS: &str = "punctual_feedback_loss_total";
+pub(super) const MILLION: f64 = 1e6;
 /// These five where answers are kept.
 pub(super) const CACHE_HITS: &str = "punctual_cache_hits_total";
 pub(super) const CACHE_MISSES: &str = "punctual_cache_misses_total";
 pub(super) const CACHE_JOINED: &str = "punctual_cache_joined_total";
 pub(super) const CACHE_EVICTIONS: &str = "punctual_cache_evictions_total";
 pub(super) const CACHE_BYTES: &str = "punctual_cache_bytes";
-pub(super) const MILLION: f64 = 1e6;
-/// By `rows`.
-pub(super) const PROFILE_P99: &str = "punctual_profile_p99_seconds";
