@@ -26,6 +26,13 @@ pub struct Outside {
     pub load: Load,
 }
 
+impl Outside {
+    fn view<'a>(self, queue: &'a Queue, profile: &'a LatencyProfile) -> View<'a> {
+        let Self { now, start, executors, idle, rivals, load } = self;
+        View { queue, profile, now, start, executors, idle, rivals, load }
+    }
+}
+
 /// The waiting requests of one variant and shape, and the policy that batches them.
 pub struct Batcher {
     queue: Queue,
@@ -95,9 +102,7 @@ impl Batcher {
         outside: Outside,
         drop: &mut Vec<RequestId>,
     ) -> Option<Candidate> {
-        let Outside { now, start, executors, idle, rivals, load } = outside;
-        let view = View { queue: &self.queue, profile, now, start, executors, idle, rivals, load };
-        let candidate = self.policy.plan(&view, drop);
+        let candidate = self.policy.plan(&outside.view(&self.queue, profile), drop);
         if let Some(candidate) = &candidate {
             debug_assert!(candidate.requests >= 1 && candidate.requests <= self.queue.len());
             debug_assert!(
@@ -107,6 +112,16 @@ impl Batcher {
             );
         }
         candidate
+    }
+
+    /// Adds to `drop` the requests that the policy will give up when an executor could start a batch as `outside` says.
+    pub fn foresee(
+        &mut self,
+        profile: &LatencyProfile,
+        outside: Outside,
+        drop: &mut Vec<RequestId>,
+    ) {
+        self.policy.foresee(&outside.view(&self.queue, profile), drop);
     }
 
     /// Tells the policy of a batch that has run.

@@ -41,6 +41,10 @@ pub trait BatchPolicy: Send {
     /// the first so many requests of the queue once those are gone.
     fn plan(&mut self, view: &View<'_>, drop: &mut Vec<RequestId>) -> Option<Candidate>;
 
+    /// Adds to `drop`, which comes empty, who will be given up at `view.start` as far as that is known by now, while no
+    /// executor is free: whoever cannot be answered learns it the sooner. Nobody, where a policy decides late.
+    fn foresee(&mut self, _view: &View<'_>, _drop: &mut Vec<RequestId>) {}
+
     /// A batch of this queue has run: for policies that learn.
     fn ran(&mut self, _ran: &Ran) {}
 }

@@ -49,6 +49,13 @@ impl Lane {
         self.estimate.profile().time(size).mul_f64(f64::from(rows) / f64::from(size))
     }
 
+    /// All that wait here could run as one batch that starts then, in time for the most urgent.
+    pub(crate) fn fits_one_batch(&self, start: Instant) -> bool {
+        let queue = self.batcher.queue();
+        let end = start + self.estimate.profile().time(queue.rows());
+        queue.rows() <= self.batch_max && queue.head().is_none_or(|head| end <= head.deadline.0)
+    }
+
     /// When the first of those that wait can no longer be run alone in time.
     pub(crate) fn first_hopeless(&self) -> Instant {
         self.batcher.queue().first_hopeless(self.estimate.profile())

@@ -86,6 +86,17 @@ impl Scene {
         LatencyProfile::linear(Duration::from_micros(fixed), Duration::from_micros(per_item), 32)
     }
 
+    fn view<'a>(
+        &self,
+        queue: &'a Queue,
+        profile: &'a LatencyProfile,
+        now: Instant,
+        start: Instant,
+    ) -> View<'a> {
+        let ((executors, idle), rivals, load) = (self.executors, self.rivals, self.load);
+        View { queue, profile, now, start, executors, idle, rivals, load }
+    }
+
     fn feedback(&self) -> impl Iterator<Item = Ran> {
         self.ran.iter().map(|&(rows, elapsed, slo)| {
             let elapsed = Duration::from_micros(elapsed);
@@ -101,27 +112,19 @@ fn follow(entry: &Entry, scene: &Scene) -> Result<Vec<Option<Candidate>>, TestCa
     let mut policy = (entry.build)(&scene.settings);
     scene.feedback().for_each(|ran| policy.ran(&ran));
     let (mut now, mut start) = (us(scene.now), us(scene.now + scene.ahead));
-    let (executors, idle) = scene.executors;
     let mut answers = Vec::new();
+    let mut drop = Vec::new();
+    if scene.ahead > 0 {
+        policy.foresee(&scene.view(&queue, &profile, now, start), &mut drop);
+        remove(&mut drop, &mut queue, |_| !entry.promises.drops_only_hopeless)?;
+    }
     loop {
-        let view = View {
-            queue: &queue,
-            profile: &profile,
-            now,
-            start,
-            executors,
-            idle,
-            rivals: scene.rivals,
-            load: scene.load,
-        };
-        let mut drop = Vec::new();
-        let candidate = policy.plan(&view, &mut drop);
+        let candidate = policy.plan(&scene.view(&queue, &profile, now, start), &mut drop);
         answers.push(candidate);
-        for id in drop {
-            let dropped = queue.remove(id).expect("only waiting requests are dropped, each once");
+        remove(&mut drop, &mut queue, |dropped| {
             let hopeless = start + profile.time(dropped.rows) > dropped.deadline.0;
-            prop_assert!(hopeless || !entry.promises.drops_only_hopeless, "drops {:?}", dropped);
-        }
+            hopeless || !entry.promises.drops_only_hopeless
+        })?;
         prop_assert!(candidate.is_some() || queue.is_empty(), "no progress");
         let Some(candidate) = candidate else { return Ok(answers) };
         legal(entry, &candidate, &queue, scene)?;
@@ -133,6 +136,18 @@ fn follow(entry: &Entry, scene: &Scene) -> Result<Vec<Option<Candidate>>, TestCa
         prop_assert!(answers.len() < 100, "the window is put off again and again");
         (now, start) = (candidate.earliest, candidate.earliest);
     }
+}
+
+fn remove(
+    drop: &mut Vec<RequestId>,
+    queue: &mut Queue,
+    may: impl Fn(&Request) -> bool,
+) -> Result<(), TestCaseError> {
+    for id in drop.drain(..) {
+        let dropped = queue.remove(id).expect("only waiting requests are dropped, each once");
+        prop_assert!(may(&dropped), "drops {:?}", dropped);
+    }
+    Ok(())
 }
 
 fn legal(

@@ -16,7 +16,8 @@
 //! 4. **Returns.** Clients that ask again as soon as they are answered are waited for, where the batch with them makes up
 //!    for the wait.
 //! 5. **Early drop.** When all executors are busy and the most urgent request allows only a small batch, it and its like
-//!    are given up if the executors thereby answer more within one objective's time (after Nexus, SOSP'19).
+//!    are given up if the executors thereby answer more within one objective's time (after Nexus, SOSP'19). That is told
+//!    as soon as enough wait behind them, not when an executor comes free: those to come only add to the reason.
 
 use models::LatencyProfile;
 
@@ -85,6 +86,13 @@ impl BatchPolicy for WindowPolicy {
         }
         let latest = run.latest(view.profile);
         Some(run.in_time(opens.clamp(view.start, latest), view.profile))
+    }
+
+    fn foresee(&mut self, view: &View<'_>, drop: &mut Vec<RequestId>) {
+        // Where executors outnumber queues the next is free soon, and others soon after it.
+        if view.executors <= view.rivals + 1 {
+            self.plan(view, drop);
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use batcher::{Candidate, Instant, RequestId, prefix_within_deadlines};
+use batcher::{Candidate, Instant, Outside, RequestId, prefix_within_deadlines};
 use models::{BatchId, ExecutorId, VariantId};
 
 use super::{Batch, Router, key_of};
@@ -116,6 +116,23 @@ impl Router {
         self.watch_hopeless(lane);
     }
 
+    /// Tells those whom the lane's policy will give up when an executor comes free, if that is known by now.
+    pub(super) fn foresee(&mut self, lane: LaneId, now: Instant) {
+        let variant = self.lanes[lane].variant;
+        let planned = self.cluster.earliest_start(variant, now);
+        if planned <= now || planned == Instant::NEVER || self.lanes[lane].fits_one_batch(planned) {
+            return;
+        }
+        let start = (planned - self.cluster.sooner(variant, now)).max(now);
+        let outside = self.outside(lane, start, now);
+        let state = &mut self.lanes[lane];
+        state.batcher.foresee(state.estimate.profile(), outside, &mut self.spare.drop);
+        let drop = std::mem::take(&mut self.spare.drop);
+        self.give_up(lane, &drop);
+        self.spare.drop = drop;
+        self.spare.drop.clear();
+    }
+
     fn give_up(&mut self, lane: LaneId, hopeless: &[RequestId]) {
         for &id in hopeless {
             if self.remove_waiting(lane, id) {
@@ -214,14 +231,18 @@ impl Router {
 
     /// What that lane's policy would do; requests to give up are left in `spare.drop`.
     fn plan(&mut self, lane: LaneId, start: Instant, now: Instant) -> Option<Candidate> {
+        let outside = self.outside(lane, start, now);
+        let state = &mut self.lanes[lane];
+        state.batcher.plan(state.estimate.profile(), outside, &mut self.spare.drop)
+    }
+
+    /// What a lane's policy sees beside its queue.
+    fn outside(&self, lane: LaneId, start: Instant, now: Instant) -> Outside {
         let variant = self.lanes[lane].variant;
         let (executors, idle) = (self.cluster.count(variant), self.cluster.count_idle(variant));
         let rivals = self.active.len() - usize::from(self.active.contains(lane));
         let rivals = u32::try_from(rivals).unwrap_or(u32::MAX);
-        let state = &mut self.lanes[lane];
-        let load = self.load.view();
-        let outside = batcher::Outside { now, start, executors, idle, rivals, load };
-        state.batcher.plan(state.estimate.profile(), outside, &mut self.spare.drop)
+        Outside { now, start, executors, idle, rivals, load: self.load.view() }
     }
 
     fn offer(&self, lane: LaneId, candidate: Candidate) -> Option<Offer> {
