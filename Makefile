@@ -79,9 +79,9 @@ bench-policies: ## Compares all policies on a sample of the grid in virtual time
 	$(CARGO) build --release -p benches --bin policies
 	target/release/policies $(ARGS)
 
-bench-policies-full: ## Compares all policies on the whole grid and writes tables and plots to docs/policies: hours.
+bench-policies-full: ## Compares all policies on the whole grid and writes tables and plots to docs/policies: hours, kept in target/policies.jsonl, so that a run that was stopped goes on.
 	$(CARGO) build --release -p benches --bin policies
-	target/release/policies --full --write docs/policies $(ARGS)
+	target/release/policies --full --keep target/policies.jsonl --write docs/policies $(ARGS)
 
 bench-instructions: ## Counts the instructions of decisions and of the server's hot paths and fails where one takes 3 % more than its baseline (needs valgrind). ARGS=--write makes the counts the baseline.
 	$(CARGO) build --release -p benches --bin instructions

@@ -7,6 +7,7 @@ use models::{LatencyProfile, ProfilePoint};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64Mcg;
+use serde::{Deserialize, Serialize};
 use sim::{
     ExecutorSpec, ModelSpec, Popularity, ProfileSpec, RouterChoice, Scenario, TraceSpec, published,
 };
@@ -58,7 +59,7 @@ pub struct Grid {
 }
 
 /// One point of the grid.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spot {
     /// Index of the profile.
     pub profile: usize,

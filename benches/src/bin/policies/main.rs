@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "the tables are this program's output")]
 
 mod account;
+mod kept;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,6 +13,7 @@ use benches::contest::contest;
 use benches::grid::Grid;
 use benches::robust::{WORLDS, robust};
 use clap::Parser;
+use kept::Kept;
 use sim::parallel;
 
 /// Compares every batching policy: goodput is the highest offered rate with at most 1 % late or refused.
@@ -38,6 +40,9 @@ struct Cli {
     /// Only the bars of the default policies: wrong profiles and bounds, without the comparison
     #[arg(long)]
     bars: bool,
+    /// Keeps the contests in that file as they end; a run that was stopped goes on where it was
+    #[arg(long, value_name = "FILE")]
+    keep: Option<PathBuf>,
     /// Writes the tables as CSV and a page with plots into that folder
     #[arg(long, value_name = "FOLDER")]
     write: Option<PathBuf>,
@@ -58,6 +63,8 @@ fn run(cli: &Cli) -> Result<(), String> {
     for absent in &grid.absent {
         println!("left out: {absent}");
     }
+    let kept = cli.keep.as_deref().map(|path| Kept::open(path, &grid, (cli.seed, cli.requests)));
+    let kept = kept.transpose()?;
     bars(cli, &grid)?;
     if cli.bars {
         return Ok(());
@@ -74,10 +81,17 @@ fn run(cli: &Cli) -> Result<(), String> {
     );
     let name = |spot: &_| format!("{spot:?}");
     let threads = parallel::threads(cli.threads, spots.len());
-    let run = |spot: &_| contest(&grid, spot, cli.seed, cli.requests);
+    let run = |spot: &_| {
+        if let Some(known) = kept.as_ref().and_then(|kept| kept.at(spot)) {
+            return Ok(known.clone());
+        }
+        let contest = contest(&grid, spot, cli.seed, cli.requests);
+        let contest = contest.map_err(|error| error.to_string())?;
+        kept.as_ref().map_or(Ok(()), |kept| kept.add(&contest))?;
+        Ok(contest)
+    };
     let contests = parallel::map(&spots, threads, name, run);
-    let contests =
-        contests.into_iter().collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+    let contests = contests.into_iter().collect::<Result<Vec<_>, String>>()?;
     let account = Account { grid: &grid, contests: &contests, command: command_line() };
     println!("{}", account.text());
     let cpu: f64 = contests.iter().map(|contest| contest.cpu.as_secs_f64()).sum();

@@ -1,0 +1,138 @@
+//! What is known of the grid so far, in a file: a run that was stopped goes on where it was.
+
+use std::fs::{File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use benches::contest::{Contest, Entrant};
+use benches::grid::{Grid, Spot};
+use serde::{Deserialize, Serialize};
+use sim::bound::closed_forms;
+
+/// The first line: what was run. Contests of another program, seed or length are not mixed with these.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Made {
+    program: u64,
+    seed: u64,
+    requests: u32,
+}
+
+/// A further line: one contest.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    spot: Spot,
+    requests: u64,
+    cpu: Duration,
+    entrants: Vec<Place>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Place {
+    policy: String,
+    goodput: f64,
+    overload: f64,
+    setting: String,
+}
+
+/// A file of contests, and those that it held when it was opened.
+pub(crate) struct Kept {
+    path: PathBuf,
+    file: Mutex<File>,
+    found: Vec<Contest>,
+}
+
+impl Kept {
+    /// Opens the file, or makes one.
+    ///
+    /// # Errors
+    /// Where it was made by another program or another command, or cannot be read.
+    pub(crate) fn open(
+        path: &Path,
+        grid: &Grid,
+        (seed, requests): (u64, u32),
+    ) -> Result<Self, String> {
+        let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let program = this_program().map_err(|error| wrong(&error))?;
+        let made = Made { program, seed, requests };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)
+            .map_err(|error| wrong(&error))?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(|error| wrong(&error))?;
+        let mut lines = text.lines();
+        let first = match lines.next() {
+            None => Some(json(&made)),
+            Some(line) if serde_json::from_str(line).is_ok_and(|before: Made| before == made) => {
+                // A line that was cut short ends here, and its contest is run again.
+                (!text.ends_with('\n')).then(String::new)
+            }
+            Some(_) => {
+                return Err(wrong(
+                    &"of another build, seed or --requests: remove it, or name another file",
+                ));
+            }
+        };
+        if let Some(first) = first {
+            writeln!(file, "{first}").map_err(|error| wrong(&error))?;
+        }
+        let whole = lines.filter_map(|line| serde_json::from_str(line).ok());
+        let found = whole.map(|line| contest(line, grid)).collect();
+        Ok(Self { path: path.to_owned(), file: Mutex::new(file), found })
+    }
+
+    /// The contest at that point, if it was there.
+    pub(crate) fn at(&self, spot: &Spot) -> Option<&Contest> {
+        self.found.iter().find(|contest| contest.spot == *spot)
+    }
+
+    /// Adds a contest.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub(crate) fn add(&self, contest: &Contest) -> Result<(), String> {
+        let place = |entrant: &Entrant| Place {
+            policy: entrant.policy.to_owned(),
+            goodput: entrant.goodput,
+            overload: entrant.overload,
+            setting: entrant.setting.clone(),
+        };
+        let line = Line {
+            spot: contest.spot,
+            requests: contest.requests,
+            cpu: contest.cpu,
+            entrants: contest.entrants.iter().map(place).collect(),
+        };
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        writeln!(file, "{}", json(&line))
+            .map_err(|error| format!("{}: {error}", self.path.display()))
+    }
+}
+
+fn contest(line: Line, grid: &Grid) -> Contest {
+    let Line { spot, requests, cpu, entrants } = line;
+    let entrant = |place: Place| {
+        let entry = batcher::by_name(&place.policy).expect("the same program wrote it");
+        let Place { goodput, overload, setting, .. } = place;
+        Entrant { policy: entry.name, goodput, overload, setting }
+    };
+    let profile = &grid.profiles[spot.profile].profile;
+    let forms = closed_forms(profile, grid.slo(&spot), spot.devices);
+    Contest { spot, entrants: entrants.into_iter().map(entrant).collect(), forms, requests, cpu }
+}
+
+fn json(line: &impl Serialize) -> String {
+    serde_json::to_string(line).expect("numbers and names have a JSON form")
+}
+
+/// Tells builds of this program apart: what they decide may differ.
+fn this_program() -> std::io::Result<u64> {
+    let mut hasher = DefaultHasher::new();
+    std::fs::read(std::env::current_exe()?)?.hash(&mut hasher);
+    Ok(hasher.finish())
+}
