@@ -17,6 +17,8 @@ const CALM: u64 = 4096;
 const LOSS_GAIN: f64 = 1.0 / 512.0;
 /// More losses than that are an overload: well above the hundredth that goodput, as the field counts it, forgives.
 const OVERLOAD: f64 = 0.06;
+/// The door chooses sooner: who is refused there learns it at once.
+const CHOOSY: f64 = 0.02;
 
 /// What the router knows of its load.
 #[derive(Debug)]
@@ -67,9 +69,9 @@ impl Load {
         self.losses += LOSS_GAIN;
     }
 
-    /// More is asked than can be done: more is lost than goodput forgives.
+    /// More is asked than can be done: more is lost than goodput forgives, so that the door chooses.
     pub(crate) fn overloaded(&self) -> bool {
-        self.losses > OVERLOAD
+        self.losses > CHOOSY
     }
 
     /// What policies may know of it.
@@ -78,7 +80,7 @@ impl Load {
         batcher::Load {
             busy: self.started.per_nano(),
             queues: if known { 1.0 / self.share } else { f64::INFINITY },
-            overloaded: self.overloaded(),
+            overloaded: self.losses > OVERLOAD,
             calm: self.lost_at.is_none_or(|at| self.arrivals - at > CALM),
         }
     }

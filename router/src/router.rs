@@ -31,6 +31,9 @@ use crate::select::{Run, Verdict};
 use crate::store::Store;
 use crate::{Action, Event, Rejection, ShapeId, Tally, VariantSpec, admit, dispatch};
 
+/// Room for so many actions from the start, so that the list need not grow in the first burst of refusals.
+const ACTIONS_USUAL: usize = 256;
+
 /// What an operator can set of the router.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -201,7 +204,7 @@ impl Router {
             windows: Agenda::default(),
             batches: HashMap::new(),
             batch_next: 0,
-            actions: VecDeque::new(),
+            actions: VecDeque::with_capacity(ACTIONS_USUAL),
             moved: false,
             load: Load::default(),
             store: Store::default(),
