@@ -22,8 +22,8 @@ pub enum Action {
         /// Rows of its requests.
         rows: u32,
     },
-    /// Take back a batch before it starts: the run ahead of it took so long that it would be late. Its requests wait
-    /// again; what becomes of them follows.
+    /// Take back a batch before it starts: the run ahead of it took so long that it would be late, or takes so long while
+    /// another executor is idle. Its requests wait again; what becomes of them follows.
     Withdraw {
         /// Where it was to run.
         executor: ExecutorId,

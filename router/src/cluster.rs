@@ -19,6 +19,8 @@ pub(crate) struct Cluster {
     idle: FixedBitSet,
     /// Hold one batch that is about to end, and take the next.
     ahead: FixedBitSet,
+    /// Hold two batches.
+    followed: FixedBitSet,
     /// When those that hold one batch take the next.
     leads: Agenda,
     /// When the busy ones are planned to be free.
@@ -33,10 +35,37 @@ struct ExecutorState {
     running: Option<BatchId>,
     /// The batch that follows, so that the device never waits.
     next: Option<BatchId>,
+    /// When the running one began, and after when it takes longer than a spread explains.
+    began: Instant,
+    due: Instant,
     /// When those are expected to be done, at the median.
     expected_free: Instant,
-    /// When those are done at the latest, as planned.
+    /// When those are done at the latest, as planned for what follows them.
     planned_free: Instant,
+}
+
+impl ExecutorState {
+    /// Takes so long that it may take much longer.
+    fn overdue(&self, now: Instant) -> bool {
+        self.running.is_some() && now > self.due
+    }
+}
+
+/// Of a margin behind which another margin stands so much counts: independent spreads add as their squares do, so that
+/// two equal ones make one of the square root of 2.
+const BEHIND: f64 = std::f64::consts::SQRT_2 - 1.0;
+/// Margins of that share of the time are counted in full: they cost next to nothing.
+const SMALL: f64 = 0.02;
+
+/// After when a run that starts now is a straggler: twice its margin is exceeded.
+fn due(median: Duration, planned: Duration, now: Instant) -> Instant {
+    now + planned + planned.saturating_sub(median)
+}
+
+/// What a margin of `margin` behind a median of `median` adds to the margin of what follows.
+fn added(margin: Duration, median: Duration) -> Duration {
+    let small = median.mul_f64(SMALL).min(margin);
+    small + (margin - small).mul_f64(BEHIND)
 }
 
 /// An executor that takes a batch, in the order in which they are offered one: the idle ones, then those whose batch
@@ -98,7 +127,8 @@ impl Cluster {
         let index = executor.index();
         let Some(state) = self.executors.get_mut(index) else { return [None, None] };
         let held = std::mem::take(state);
-        for bits in self.placed.iter_mut().chain([&mut self.up, &mut self.idle]) {
+        let sets = [&mut self.up, &mut self.idle, &mut self.followed];
+        for bits in self.placed.iter_mut().chain(sets) {
             clear(bits, index);
         }
         self.frees.set(executor.0, Instant::NEVER);
@@ -184,14 +214,16 @@ impl Cluster {
         let start = if busy { state.expected_free.max(now) } else { now };
         let planned_start = if busy { state.planned_free.max(now) } else { now };
         state.expected_free = start + median;
-        state.planned_free = planned_start + planned;
+        state.planned_free = planned_start + median + added(planned.saturating_sub(median), median);
         self.frees.set(executor.0, state.planned_free);
         clear(&mut self.idle, index);
         if busy {
             assert!(state.next.replace(batch).is_none(), "{executor:?} holds two batches");
+            self.followed.grow_and_insert(index);
             self.take_off(index);
         } else {
             state.running = Some(batch);
+            (state.began, state.due) = (now, due(median, planned, now));
             self.watch(index, now);
         }
         start
@@ -199,6 +231,7 @@ impl Cluster {
 
     /// A batch there is done.
     pub(crate) fn finish(&mut self, executor: ExecutorId, batch: BatchId) {
+        clear(&mut self.followed, executor.index());
         let state = &mut self.executors[executor.index()];
         if state.running == Some(batch) {
             state.running = state.next.take();
@@ -220,8 +253,9 @@ impl Cluster {
         now: Instant,
     ) {
         let state = &mut self.executors[executor.index()];
+        (state.began, state.due) = (now, due(median, planned, now));
         state.expected_free = now + median;
-        state.planned_free = now + planned;
+        state.planned_free = now + median + added(planned.saturating_sub(median), median);
         self.frees.set(executor.0, state.planned_free);
         self.watch(executor.index(), now);
     }
@@ -323,14 +357,19 @@ impl Cluster {
         let placed = self.placed(variant)?;
         let untried = |opening: &Opening| tried.is_none_or(|tried| *opening > tried);
         let mut idle = common(placed, &self.idle).map(|index| self.opening(index, now));
-        let ahead = || common(placed, &self.ahead).map(|index| self.opening(index, now));
+        let ahead = || {
+            let ahead = common(placed, &self.ahead);
+            let ahead = ahead.filter(|&index| !self.executors[index].overdue(now));
+            ahead.map(|index| self.opening(index, now))
+        };
         idle.find(untried).or_else(|| ahead().filter(untried).min())
     }
 
     /// That executor, if it takes a batch.
     pub(crate) fn opening_of(&self, executor: ExecutorId, now: Instant) -> Option<Opening> {
         let index = executor.index();
-        let open = self.idle.contains(index) || self.ahead.contains(index);
+        let ends = || self.ahead.contains(index) && !self.executors[index].overdue(now);
+        let open = self.idle.contains(index) || ends();
         open.then(|| self.opening(index, now))
     }
 
@@ -339,12 +378,27 @@ impl Cluster {
         self.idle.is_clear()
     }
 
-    /// When a batch launched now would start there, as planned: no earlier than `now`.
+    /// The first batch behind a straggler, if some executor is idle.
+    pub(crate) fn stuck(&self, now: Instant) -> Option<(ExecutorId, BatchId)> {
+        if self.idle.is_clear() {
+            return None;
+        }
+        let stuck = self.followed.ones().filter(|&index| self.executors[index].overdue(now));
+        stuck.filter_map(|index| Some((executor_id(index), self.executors[index].next?))).next()
+    }
+
+    /// When a batch launched now would start there, as planned: no earlier than `now`. Where there are others, a
+    /// straggler is expected to take as long again as it has.
     pub(crate) fn planned_start(&self, executor: ExecutorId, now: Instant) -> Instant {
         if self.idle.contains(executor.index()) {
             return now;
         }
-        self.executors[executor.index()].planned_free.max(now)
+        let state = &self.executors[executor.index()];
+        if self.executors.len() > 1 && state.overdue(now) {
+            now + now.since(state.began)
+        } else {
+            state.planned_free.max(now)
+        }
     }
 
     /// By how much sooner than planned the executor that is planned to be free first is expected to be, at the median.
@@ -367,8 +421,9 @@ impl Cluster {
         };
         if let Some((at, _)) =
             self.frees.first().filter(|(_, id)| self.has(ExecutorId(*id), variant))
+            && at >= now
         {
-            return at.max(now).min(soon);
+            return at.min(soon);
         }
         let starts = self.with(variant).map(|executor| self.planned_start(executor, now));
         starts.min().unwrap_or(Instant::NEVER).min(soon)

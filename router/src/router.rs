@@ -371,6 +371,7 @@ impl Router {
         lane.running -= 1;
         if let Some(elapsed) = elapsed {
             let run = Run { measured: lane.estimate.measured(batch.rows), elapsed };
+            lane.estimate.answered(late, requests);
             lane.estimate.correct(batch.rows, elapsed);
             let ran = Ran { rows: batch.rows, elapsed, slo: batch.slo(), in_time: late == 0 };
             lane.batcher.ran(&ran, now);
@@ -395,6 +396,7 @@ impl Router {
         if !self.store.is_empty() {
             self.pursue(executor, now);
         }
+        self.recall(now);
         self.fill(executor, now);
         if let Some(lane) = withdrawn.filter(|&lane| self.active.contains(lane)) {
             // Other executors may be idle.

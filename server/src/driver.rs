@@ -342,7 +342,8 @@ impl State {
     }
 
     fn withdraw(&mut self, executor: ExecutorId, id: BatchId) {
-        // The router withdraws when a run has ended, and is told so by the thread that would begin the next.
+        // The router withdraws only what follows a run of whose end it has not been told, or is just being told by the
+        // thread that would begin the next.
         let batch = self.workers[executor.index()].withdraw(id);
         self.ledger.withdraw(batch.expect("a withdrawn batch has not begun"));
     }

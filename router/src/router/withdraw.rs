@@ -1,5 +1,5 @@
-//! What becomes of the batch ahead when the run before it has ended: it starts, or is withdrawn because it has become
-//! hopeless, so that nothing is executed only to be late.
+//! What becomes of the batch ahead: when the run before it has ended it starts, or is withdrawn because it has become
+//! hopeless, so that nothing is executed only to be late; and while that run is a straggler, it goes where it can start.
 
 use batcher::Instant;
 use models::{BatchId, ExecutorId};
@@ -26,6 +26,19 @@ impl Router {
         let times = (profile.median(batch.rows), profile.time(batch.rows));
         self.cluster.restart(executor, times, now);
         None
+    }
+
+    /// Takes back the batches behind stragglers, where another executor could begin them now.
+    pub(super) fn recall(&mut self, now: Instant) {
+        while let Some((executor, id)) = self.cluster.stuck(now) {
+            let variant = self.batches[&id].variant;
+            if self.cluster.count_idle(variant) == 0 {
+                return;
+            }
+            self.cluster.finish(executor, id);
+            let lane = self.withdraw(executor, id);
+            self.consider(lane, now);
+        }
     }
 
     /// Gives the requests of a batch back to their queue.

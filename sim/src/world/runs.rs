@@ -118,7 +118,10 @@ impl World {
     /// A batch that has not started goes; its requests wait again.
     pub(super) fn withdraw(&mut self, executor: ExecutorId, id: BatchId) -> Result<(), Violation> {
         let state = &mut self.executors[executor.index()];
-        if state.runs || state.held.pop_front().is_none_or(|(front, _)| front != id) {
+        let runs = state.runs.then(|| state.held.pop_front()).flatten();
+        let gone = state.held.pop_front();
+        state.held.extend(runs);
+        if gone.is_none_or(|(front, _)| front != id) {
             return Err(self.violation("a batch was withdrawn that was not about to start"));
         }
         let held = self.held.remove(id.0);
