@@ -40,11 +40,21 @@ struct ExecutorState {
     due: Instant,
     /// When those are expected to be done, at the median.
     expected_free: Instant,
-    /// When those are done at the latest, as planned for what follows them.
+    /// When those are done at the latest, as planned.
     planned_free: Instant,
+    /// The same for a batch behind the running one, whose own margin is for both.
+    follows: Instant,
 }
 
 impl ExecutorState {
+    /// The running batch begins now. Beyond twice its margin it is a straggler.
+    fn begin(&mut self, median: Duration, planned: Duration, now: Instant) {
+        let margin = planned.saturating_sub(median);
+        self.began = now;
+        self.due = now + planned + margin;
+        self.follows = now + median + added(margin, median);
+    }
+
     /// Takes so long that it may take much longer.
     fn overdue(&self, now: Instant) -> bool {
         self.running.is_some() && now > self.due
@@ -57,12 +67,7 @@ const BEHIND: f64 = std::f64::consts::SQRT_2 - 1.0;
 /// Margins of that share of the time are counted in full: they cost next to nothing.
 const SMALL: f64 = 0.02;
 
-/// After when a run that starts now is a straggler: twice its margin is exceeded.
-fn due(median: Duration, planned: Duration, now: Instant) -> Instant {
-    now + planned + planned.saturating_sub(median)
-}
-
-/// What a margin of `margin` behind a median of `median` adds to the margin of what follows.
+/// What a margin behind so long a median adds to the margin of what follows.
 fn added(margin: Duration, median: Duration) -> Duration {
     let small = median.mul_f64(SMALL).min(margin);
     small + (margin - small).mul_f64(BEHIND)
@@ -214,7 +219,7 @@ impl Cluster {
         let start = if busy { state.expected_free.max(now) } else { now };
         let planned_start = if busy { state.planned_free.max(now) } else { now };
         state.expected_free = start + median;
-        state.planned_free = planned_start + median + added(planned.saturating_sub(median), median);
+        state.planned_free = planned_start + planned;
         self.frees.set(executor.0, state.planned_free);
         clear(&mut self.idle, index);
         if busy {
@@ -223,7 +228,7 @@ impl Cluster {
             self.take_off(index);
         } else {
             state.running = Some(batch);
-            (state.began, state.due) = (now, due(median, planned, now));
+            state.begin(median, planned, now);
             self.watch(index, now);
         }
         start
@@ -253,9 +258,9 @@ impl Cluster {
         now: Instant,
     ) {
         let state = &mut self.executors[executor.index()];
-        (state.began, state.due) = (now, due(median, planned, now));
+        state.begin(median, planned, now);
         state.expected_free = now + median;
-        state.planned_free = now + median + added(planned.saturating_sub(median), median);
+        state.planned_free = now + planned;
         self.frees.set(executor.0, state.planned_free);
         self.watch(executor.index(), now);
     }
@@ -339,12 +344,9 @@ impl Cluster {
     }
 
     fn opening(&self, index: usize, now: Instant) -> Opening {
-        let executor = executor_id(index);
-        Opening {
-            busy: !self.idle.contains(index),
-            start: self.planned_start(executor, now),
-            executor,
-        }
+        let busy = !self.idle.contains(index);
+        let start = if busy { self.executors[index].follows.max(now) } else { now };
+        Opening { busy, start, executor: executor_id(index) }
     }
 
     /// Where a batch of that variant can be launched, after the opening `tried`.

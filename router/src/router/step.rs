@@ -41,7 +41,6 @@ impl Router {
         while let Some(executor) = self.cluster.open_next(now) {
             self.spare.opened.push(executor);
         }
-        self.recall(now);
     }
 
     /// Does what the alarms that are due call for.

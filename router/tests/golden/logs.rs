@@ -111,6 +111,24 @@ fn a_batch_that_can_still_be_met_after_a_long_run_is_left_where_it_is() {
 }
 
 #[test]
+fn a_batch_behind_a_run_that_does_not_end_goes_to_the_executor_that_is_idle_first() {
+    // A run of one takes 10 ms; the first takes 50.
+    let mut play = Play::new(2, vec![model(0, 9 * MS, MS, Some(60 * MS))]);
+    play.slowness = 5.0;
+    play.arrive(ask(0, 60 * MS));
+    play.slowness = 1.0;
+    play.pass(MS);
+    play.arrive(ask(0, 12 * MS));
+    play.pass(MS);
+    // Given to the first executor ahead of its expected end, at 10 ms; the second is idle at 11.
+    play.arrive(ask(0, 25 * MS));
+    play.finish();
+    play.assert_all_ended();
+    assert!(play.log.contains("batch 2 is withdrawn"), "{}", play.log);
+    assert_eq!((play.late(), play.refused()), (0, 0), "{}", play.log);
+}
+
+#[test]
 fn a_failed_batch_and_a_lost_executor_end_their_requests_and_no_others() {
     let mut play = Play::new(2, vec![model(0, 4 * MS, MS, None)]);
     let whenever = Ask { within: None, ..ask(0, MS) };
