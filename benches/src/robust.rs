@@ -21,6 +21,8 @@ const P99_DEVIATIONS: f64 = 2.326;
 const SLO: f64 = 5.0;
 /// Requests of a run by which goodput is searched.
 const SEARCHED: u64 = 30_000;
+/// Of a run in which shares of a hundredth are told apart though stragglers are few.
+const WEIGHED: u64 = 300_000;
 /// Of a run in which late answers are counted: one in 100,000 shows.
 const COUNTED: u64 = 1_000_000;
 /// While run times rise, so long.
@@ -100,7 +102,8 @@ fn disturbed_by(
     profiled: f64,
 ) -> Result<Vec<Line>, SimError> {
     let search = Search { requests: Some(SEARCHED), ..Search::default() };
-    let at = |scenario: &Scenario, rate: f64| run(&search.world_at(scenario, rate)?);
+    let long = Search { requests: Some(WEIGHED), ..search };
+    let at = |scenario: &Scenario, rate: f64| run(&long.world_at(scenario, rate)?);
     let mut lines = Vec::new();
     let executor = &disturbed.executors[0];
     if executor.straggler_share > 0.0 {
