@@ -79,8 +79,13 @@ proptest! {
         let memory = vec![all.div_ceil(executors) + largest; problem.memory.len()];
         let problem = Problem { memory, moves_max: usize::MAX, ..problem };
         let placement = PLACEMENTS[policy].solve(&problem, &Placement::default(), &mut Fluid);
+        // Where executor time is short that policy spends it on whoever it answers most of.
+        let alone = |one: &Wanted| one.rate * one.profile.time(1).as_secs_f64();
+        let short = problem.variants.iter().map(alone).sum::<f64>() > 0.5 * executors as f64;
+        let chooses = short && PLACEMENTS[policy].name == "by_accuracy";
         for (variant, wanted) in problem.variants.iter().enumerate() {
-            prop_assert!(wanted.rate == 0.0 || placement.count(variant) > 0, "{placement:?}");
+            let asked = wanted.rate > 0.0 && !chooses;
+            prop_assert!(!asked || placement.count(variant) > 0, "{placement:?}");
         }
     }
 
