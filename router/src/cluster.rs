@@ -312,7 +312,8 @@ impl Cluster {
 
     /// Whether both variants are in place on the same executors.
     pub(crate) fn same_place(&self, one: VariantId, other: VariantId) -> bool {
-        one == other || self.placed(one) == self.placed(other)
+        let bits = |variant| self.placed(variant).map(|placed| (placed.len(), placed.as_slice()));
+        one == other || bits(one) == bits(other)
     }
 
     /// Whether some executor that is up has both variants.

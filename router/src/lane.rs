@@ -46,7 +46,8 @@ impl Lane {
             return Duration::ZERO;
         }
         let size = rows.min(self.batch_max).max(1);
-        self.estimate.profile().time(size).mul_f64(f64::from(rows) / f64::from(size))
+        let time = self.estimate.profile().time(size);
+        if rows == size { time } else { time.mul_f64(f64::from(rows) / f64::from(size)) }
     }
 
     /// All that wait here could run as one batch that starts then, in time for the most urgent.

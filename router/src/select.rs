@@ -176,7 +176,9 @@ pub(crate) fn soonest(prospects: &mut dyn Iterator<Item = Prospect>) -> Option<P
     prospects.min_by_key(Prospect::end)
 }
 
-/// The one of two that answers first; of equals the one that is there.
-fn sooner(best: Option<Prospect>, other: Prospect) -> Option<Prospect> {
-    best.filter(|best| best.end() <= other.end()).or(Some(other))
+/// Puts the one of two that answers first into the place of the best; of equals the one that is there stays.
+fn keep_sooner(best: &mut Option<Prospect>, other: &Prospect) {
+    if best.as_ref().is_none_or(|best| other.end() < best.end()) {
+        *best = Some(*other);
+    }
 }

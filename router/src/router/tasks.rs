@@ -248,6 +248,20 @@ struct Outlook {
     start: Duration,
     /// What waits for them and is more urgent than the request.
     backlog: Duration,
+    /// When a request would start that waits for nothing else.
+    behind_others: Duration,
+}
+
+impl Prospect {
+    fn of(
+        place: usize,
+        choice: Choice,
+        wait: Duration,
+        (time, measured): (Duration, Duration),
+    ) -> Self {
+        let Choice { variant, accuracy, cost } = choice;
+        Self { variant, place, accuracy, cost, wait, time, measured }
+    }
 }
 
 impl View<'_> {
@@ -261,19 +275,18 @@ impl View<'_> {
         };
         let lane = &router.lanes[lane];
         let ahead = rows_ahead(lane, self.request);
+        if ahead == 0 {
+            let time = lane.estimate.profile().time(self.request.rows);
+            let measured = lane.estimate.measured(self.request.rows);
+            return Some(Prospect::of(place, choice, outlook.behind_others, (time, measured)));
+        }
         let rows = ahead + self.request.rows;
         let (full, rows) = split(rows, lane.batch_max.max(self.request.rows));
         let others = outlook.backlog.saturating_sub(lane.time_of(ahead));
         let own = lane.estimate.profile().time(lane.batch_max) * full;
-        Some(Prospect {
-            variant: choice.variant,
-            place,
-            accuracy: choice.accuracy,
-            cost: choice.cost,
-            wait: outlook.start + (others + own) / outlook.executors,
-            time: lane.estimate.profile().time(rows),
-            measured: lane.estimate.measured(rows),
-        })
+        let wait = outlook.start + (others + own) / outlook.executors;
+        let times = (lane.estimate.profile().time(rows), lane.estimate.measured(rows));
+        Some(Prospect::of(place, choice, wait, times))
     }
 
     /// Of a shape that this variant has not had: as its lane will believe at first.
@@ -285,20 +298,17 @@ impl View<'_> {
         variant: &Variant,
         outlook: Outlook,
     ) -> Prospect {
-        let scale = match (self.shape.elements, variant.spec.profiled_elements) {
-            (0, _) | (_, 0) => 1.0,
-            (elements, profiled) => elements as f64 / profiled as f64,
-        };
         let (rows, profile) = (self.request.rows, &variant.spec.profile);
-        Prospect {
-            variant: choice.variant,
-            place,
-            accuracy: choice.accuracy,
-            cost: choice.cost,
-            wait: outlook.start + outlook.backlog / outlook.executors,
-            time: profile.time(rows).mul_f64(scale),
-            measured: profile.median(rows).mul_f64(scale),
-        }
+        let times = (profile.time(rows), profile.median(rows));
+        let times = match (self.shape.elements, variant.spec.profiled_elements) {
+            (0, _) | (_, 0) => times,
+            (elements, profiled) if elements == profiled => times,
+            (elements, profiled) => {
+                let scale = elements as f64 / profiled as f64;
+                (times.0.mul_f64(scale), times.1.mul_f64(scale))
+            }
+        };
+        Prospect::of(place, choice, outlook.behind_others, times)
     }
 
     /// `None` if no executor has the variant.
@@ -312,11 +322,13 @@ impl View<'_> {
         if executors == 0 {
             let start = self.router.coming(variant, self.now).filter(|_| self.absent)?;
             let start = start.since(self.now);
-            return Some(Outlook { variant, executors: 1, start, backlog: Duration::ZERO });
+            let backlog = Duration::ZERO;
+            return Some(Outlook { variant, executors: 1, start, backlog, behind_others: start });
         }
         let start = cluster.earliest_start(variant, self.now).since(self.now);
         let backlog = backlog(cluster, (lanes, active), variant, self.request);
-        let outlook = Outlook { variant, executors, start, backlog };
+        let behind_others = start + backlog / executors;
+        let outlook = Outlook { variant, executors, start, backlog, behind_others };
         self.outlook = Some(outlook);
         Some(outlook)
     }
@@ -343,7 +355,11 @@ fn budget(request: &Request, now: Instant) -> Duration {
 }
 
 fn rows_ahead(lane: &Lane, request: &Request) -> u32 {
-    lane.batcher.queue().rows_ahead_of(request.priority, request.deadline)
+    let queue = lane.batcher.queue();
+    if queue.is_empty() {
+        return 0;
+    }
+    queue.rows_ahead_of(request.priority, request.deadline)
 }
 
 /// Full batches, and the rows of the one that is left, at least one row.

@@ -3,7 +3,7 @@
 //! INFaaS (ATC'21) picks the cheapest variant that meets the stated accuracy and latency; there the latency is the
 //! profile's, here it includes the queues.
 
-use super::{Ask, Prospect, Select, SelectEntry, sooner};
+use super::{Ask, Prospect, Select, SelectEntry, keep_sooner};
 
 pub(super) const ENTRY: SelectEntry = SelectEntry {
     name: "cheapest",
@@ -22,7 +22,7 @@ impl Select for Cheapest {
             if cheaper && prospect.end() <= ask.budget {
                 best = Some(prospect);
             }
-            first = sooner(first, prospect);
+            keep_sooner(&mut first, &prospect);
         }
         best.or(first)
     }

@@ -8,7 +8,7 @@ use models::VariantId;
 use rand_pcg::Pcg64Mcg;
 
 use super::hedge::{self, Stake};
-use super::{Ask, Draw, Prospect, Select, SelectEntry, Verdict, sooner};
+use super::{Ask, Draw, Prospect, Select, SelectEntry, Verdict, keep_sooner};
 
 pub(super) const ENTRY: SelectEntry = SelectEntry {
     name: "exp3",
@@ -72,7 +72,7 @@ impl Select for Exp3 {
                 self.in_time.push(prospect);
                 self.weights.push(weight);
             }
-            first = sooner(first, prospect);
+            keep_sooner(&mut first, &prospect);
         }
         let Some((place, chance)) = hedge::draw(&self.weights, &mut self.random) else {
             return first;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Ask, Prospect, Select, SelectEntry, sooner};
+use super::{Ask, Prospect, Select, SelectEntry, keep_sooner};
 
 pub(super) const ENTRY: SelectEntry = SelectEntry {
     name: "most_accurate_in_time",
@@ -49,7 +49,7 @@ impl Select for MostAccurateInTime {
                 steps += 1;
                 above = Some(prospect);
             }
-            first = sooner(first, prospect);
+            keep_sooner(&mut first, &prospect);
         }
         first
     }

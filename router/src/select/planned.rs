@@ -12,7 +12,7 @@ use batcher::{Instant, Rate, nanos};
 use models::VariantId;
 
 use super::most_accurate_in_time::in_time;
-use super::{Ask, Asked, Prospect, Select, SelectEntry, sooner};
+use super::{Ask, Asked, Prospect, Select, SelectEntry, keep_sooner};
 
 pub(super) const ENTRY: SelectEntry = SelectEntry {
     name: "planned",
@@ -75,7 +75,7 @@ impl Select for Planned {
                 }
                 better = better.or(Some(prospect));
             }
-            first = sooner(first, prospect);
+            keep_sooner(&mut first, &prospect);
         }
         better.or(first)
     }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::{Ask, Prospect, Select, SelectEntry, sooner};
+use super::{Ask, Prospect, Select, SelectEntry, keep_sooner};
 
 pub(super) const ENTRY: SelectEntry = SelectEntry {
     name: "slack_buckets",
@@ -36,7 +36,7 @@ impl Select for SlackBuckets {
             if time <= width * (slack / width).min(BUCKETS) {
                 return Some(prospect);
             }
-            first = sooner(first, prospect);
+            keep_sooner(&mut first, &prospect);
         }
         first
     }
