@@ -55,6 +55,41 @@ pub struct Mix {
     pub tasks: Vec<(TaskId, Vec<(VariantId, f64)>)>,
 }
 
+/// A mix, and what it is foreseen to come to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// The shares to be followed.
+    pub mix: Mix,
+    /// Each task of the survey.
+    pub tasks: Vec<TaskPlan>,
+    /// Each kind of executor: those with the same variants.
+    pub kinds: Vec<KindPlan>,
+}
+
+/// What is foreseen of one task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskPlan {
+    /// Which task.
+    pub task: TaskId,
+    /// Rows a second that were expected.
+    pub rate: f64,
+    /// Rows a second that are answered.
+    pub answered: f64,
+    /// How often those answers are right; `None` where there are none.
+    pub accuracy: Option<f64>,
+    /// Rows a second of each variant on each kind of executor, by its place in [`Plan::kinds`]; none of nothing.
+    pub parts: Vec<(VariantId, usize, f64)>,
+}
+
+/// What is foreseen of the executors with the same variants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KindPlan {
+    /// Which they are.
+    pub executors: Vec<ExecutorId>,
+    /// The part of their time that is taken, by all that is asked of them.
+    pub load: f64,
+}
+
 /// An answer is worth so much more than being right: accuracy is given up before a request is.
 const ANSWERED: f64 = 10.0;
 /// Shares below this are left out.
@@ -64,25 +99,52 @@ impl Survey {
     /// The most accurate mix that the executors carry; where none carries all, the one that carries most.
     #[must_use]
     pub fn plan(&self) -> Mix {
+        self.foresee().mix
+    }
+
+    /// The same, with what it is foreseen to come to; without tasks, where there is no such mix.
+    #[must_use]
+    pub fn foresee(&self) -> Plan {
         let mut program = Program::of(self);
         let columns: Vec<_> = self.tasks.iter().map(|demand| program.add(demand)).collect();
-        let Some(rates) = program.solve() else { return Mix::default() };
-        let tasks = self.tasks.iter().zip(columns);
-        let tasks = tasks.map(|(demand, columns)| (demand.task, shares(demand, &columns, &rates)));
-        Mix { tasks: tasks.collect() }
+        let mut kinds: Vec<_> = program.room.iter().map(Room::idle).collect();
+        let Some(rates) = program.solve() else { return Plan::default() };
+        let (mut mix, mut tasks) = (Mix::default(), Vec::new());
+        for (demand, columns) in self.tasks.iter().zip(columns) {
+            mix.tasks.push((demand.task, shares(demand, &columns, &rates)));
+            tasks.push(foreseen(demand, &columns, &rates, &mut kinds));
+        }
+        Plan { mix, tasks, kinds }
     }
 }
 
-/// By contender, the columns of its rows a second.
-type Columns = Vec<Vec<Variable>>;
+/// By contender, the columns of its rows a second, each with its kind of executor.
+type Columns = Vec<Vec<(usize, Variable)>>;
 
 /// The linear program: a column for each variant and kind of executor, a row for each kind and each task.
 struct Program {
     problem: Problem,
     /// By executor, its kind.
     kinds: BTreeMap<ExecutorId, usize>,
-    /// By kind: executors left for tasks, and the time that its columns take.
-    room: Vec<(f64, LinearExpr)>,
+    /// By kind.
+    room: Vec<Room>,
+}
+
+/// The executors of one kind.
+struct Room {
+    executors: Vec<ExecutorId>,
+    /// As many of them as are left for tasks.
+    free: f64,
+    /// The time that its columns take.
+    time: LinearExpr,
+}
+
+impl Room {
+    /// As it is before anything is planned.
+    fn idle(&self) -> KindPlan {
+        let count = self.executors.len().max(1) as f64;
+        KindPlan { executors: self.executors.clone(), load: 1.0 - self.free / count }
+    }
 }
 
 impl Program {
@@ -95,22 +157,23 @@ impl Program {
         }
         let mut known: BTreeMap<Vec<VariantId>, usize> = BTreeMap::new();
         let mut kinds = BTreeMap::new();
-        let mut free: Vec<f64> = Vec::new();
+        let mut room: Vec<Room> = Vec::new();
         for (executor, variants) in have {
-            let kind = *known.entry(variants).or_insert(free.len());
-            if kind == free.len() {
-                free.push(0.0);
+            let kind = *known.entry(variants).or_insert(room.len());
+            if kind == room.len() {
+                let time = LinearExpr::empty();
+                room.push(Room { executors: Vec::new(), free: 0.0, time });
             }
-            free[kind] += 1.0;
+            room[kind].executors.push(executor);
+            room[kind].free += 1.0;
             kinds.insert(executor, kind);
         }
         for (executors, time) in &survey.taken {
             let each = time / executors.len().max(1) as f64;
             for kind in executors.iter().filter_map(|executor| kinds.get(executor)) {
-                free[*kind] = (free[*kind] - each).max(0.0);
+                room[*kind].free = (room[*kind].free - each).max(0.0);
             }
         }
-        let room = free.into_iter().map(|free| (free, LinearExpr::empty())).collect();
         Self { problem: Problem::new(OptimizationDirection::Maximize), kinds, room }
     }
 
@@ -125,9 +188,9 @@ impl Program {
             let worth = ANSWERED + contender.accuracy;
             let column = |kind: usize| {
                 let column = self.problem.add_var(worth, (0.0, f64::INFINITY));
-                self.room[kind].1.add(column, contender.row_seconds);
+                self.room[kind].time.add(column, contender.row_seconds);
                 asked.add(column, 1.0);
-                column
+                (kind, column)
             };
             columns.push(kinds.into_iter().map(column).collect());
         }
@@ -137,7 +200,7 @@ impl Program {
 
     /// By column, its rows a second.
     fn solve(mut self) -> Option<Solution> {
-        for (free, time) in self.room {
+        for Room { free, time, .. } in self.room {
             self.problem.add_constraint(time, ComparisonOp::Le, free);
         }
         self.problem.solve().ok()?.into_solution().ok()
@@ -145,8 +208,8 @@ impl Program {
 }
 
 fn shares(demand: &Demand, columns: &Columns, rates: &Solution) -> Vec<(VariantId, f64)> {
-    let rate = |columns: &Vec<Variable>| -> f64 {
-        columns.iter().map(|&column| rates.var_value(column)).sum()
+    let rate = |columns: &Vec<(usize, Variable)>| -> f64 {
+        columns.iter().map(|&(_, column)| rates.var_value(column)).sum()
     };
     let rates: Vec<f64> = columns.iter().map(rate).collect();
     let all: f64 = rates.iter().sum();
@@ -155,6 +218,30 @@ fn shares(demand: &Demand, columns: &Columns, rates: &Solution) -> Vec<(VariantI
     let shares: Vec<_> = shares.filter(|(_, share)| *share > SHARE_MIN).collect();
     let all: f64 = shares.iter().map(|(_, share)| share).sum();
     shares.into_iter().map(|(variant, share)| (variant, share / all)).collect()
+}
+
+/// What a task comes to; adds its load to the kinds.
+fn foreseen(
+    demand: &Demand,
+    columns: &Columns,
+    rates: &Solution,
+    kinds: &mut [KindPlan],
+) -> TaskPlan {
+    let (mut parts, mut answered, mut right) = (Vec::new(), 0.0, 0.0);
+    for (contender, columns) in demand.variants.iter().zip(columns) {
+        for &(kind, column) in columns {
+            let rate = rates.var_value(column);
+            let count = kinds[kind].executors.len().max(1) as f64;
+            kinds[kind].load += rate * contender.row_seconds / count;
+            answered += rate;
+            right += rate * contender.accuracy;
+            if rate > SHARE_MIN * demand.rate {
+                parts.push((contender.variant, kind, rate));
+            }
+        }
+    }
+    let accuracy = (answered > 0.0).then(|| right / answered);
+    TaskPlan { task: demand.task, rate: demand.rate, answered, accuracy, parts }
 }
 
 #[cfg(test)]
@@ -219,6 +306,24 @@ mod tests {
         let mix = Survey { tasks: vec![slow, fast], taken: Vec::new() }.plan();
         assert_eq!(mix.tasks[0].1, [(VariantId(1), 1.0)]);
         assert_eq!(mix.tasks[1].1, [(VariantId(2), 1.0)]);
+    }
+
+    #[test]
+    fn a_plan_says_what_it_comes_to() {
+        let variants = vec![contender(0, 0.9, 10.0, 0..1), contender(1, 0.8, 5.0, 1..3)];
+        let demand = Demand { task: TaskId(3), rate: 200.0, variants };
+        let taken = vec![(vec![ExecutorId(1), ExecutorId(2)], 1.0)];
+        let plan = Survey { tasks: vec![demand], taken }.foresee();
+        let kinds: Vec<_> = plan.kinds.iter().map(|kind| kind.executors.len()).collect();
+        assert_eq!(kinds, [1, 2]);
+        // The better one runs 100 rows a second on its executor, half of the others' time is elsewhere.
+        let near = |one: f64, other: f64| (one - other).abs() < 1e-6;
+        assert!(near(plan.kinds[0].load, 1.0) && near(plan.kinds[1].load, 0.75), "{plan:?}");
+        let task = &plan.tasks[0];
+        assert!(near(task.answered, 200.0) && near(task.accuracy.unwrap(), 0.85), "{plan:?}");
+        let parts = task.parts.iter().map(|&(variant, kind, rate)| (variant.0, kind, rate.round()));
+        assert_eq!(parts.collect::<Vec<_>>(), [(0, 0, 100.0), (1, 1, 100.0)]);
+        assert_eq!(plan.mix.tasks[0].1.len(), 2);
     }
 
     #[test]

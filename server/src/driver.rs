@@ -18,7 +18,7 @@ use models::{BatchId, ExecutorId, Goals, TaskId, VariantId};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use router::{
     Action, Event, Line, PolicyNames, Prediction, Rejection, Router, Shape, ShapeId, Tally,
-    TaskSpec,
+    TaskSpec, mix,
 };
 use tokio::sync::oneshot;
 
@@ -77,6 +77,8 @@ struct State {
     request_next: u64,
     /// The variant chosen for the task's request that is being submitted.
     chosen: Option<Pick>,
+    /// What tasks that follow a plan do, and since when.
+    plan: Option<(Instant, mix::Plan)>,
     recorder: Option<Recorder>,
     /// What the timer thread sleeps for.
     alarm_at: Instant,
@@ -107,6 +109,7 @@ impl Driver {
             ledger: Ledger::default(),
             request_next: 0,
             chosen: None,
+            plan: None,
             recorder,
             alarm_at: Instant::NEVER,
             stopped: false,

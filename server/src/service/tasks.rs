@@ -70,7 +70,7 @@ impl Service {
             .iter()
             .map(|&(name, objective)| (name.to_owned(), self.choice_json(&task, objective)))
             .collect();
-        Ok(json!({
+        let mut shown = json!({
             "task": task.name,
             "policy": rules.policy.as_deref().unwrap_or(router::SELECTIONS[0].name),
             "slo_ms": rules.slo.map(ms),
@@ -80,7 +80,41 @@ impl Service {
             "limits": { "accuracy_floor": rules.accuracy_floor, "cost_ceiling": rules.cost_ceiling },
             "variants": variants,
             "now": now,
-        }))
+        });
+        if rules.policy.as_deref() == Some("planned") {
+            shown["plan"] = self.plan_json(&task);
+        }
+        Ok(shown)
+    }
+
+    /// What the latest plan says of a task; null before there is one.
+    fn plan_json(&self, task: &Task) -> serde_json::Value {
+        let Some((ago, plan)) = self.driver.plan() else { return serde_json::Value::Null };
+        let Some(own) = plan.tasks.iter().find(|own| own.task == task.id) else {
+            return serde_json::Value::Null;
+        };
+        let ids =
+            |kind: usize| plan.kinds[kind].executors.iter().map(|id| id.0).collect::<Vec<_>>();
+        let part = |&(variant, kind, rate): &(_, usize, f64)| {
+            let member = task.member(variant)?;
+            Some(json!({
+                "model": member.served.model,
+                "version": member.served.version.to_string(),
+                "executors": ids(kind),
+                "rows_per_second": rate,
+                "share": rate / own.answered,
+            }))
+        };
+        let used = |kind: &usize| own.parts.iter().any(|(_, used, _)| used == kind);
+        let load = |kind: usize| json!({ "executors": ids(kind), "load": plan.kinds[kind].load });
+        json!({
+            "made_ms_ago": ago.as_secs_f64() * 1e3,
+            "asked_rows_per_second": own.rate,
+            "answered_rows_per_second": own.answered,
+            "accuracy": own.accuracy,
+            "shares": own.parts.iter().filter_map(part).collect::<Vec<_>>(),
+            "loads": (0..plan.kinds.len()).filter(used).map(load).collect::<Vec<_>>(),
+        })
     }
 
     /// The task of that name, some variant of which is served.

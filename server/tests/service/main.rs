@@ -14,6 +14,7 @@ mod mirror;
 mod order;
 mod overrun;
 mod places;
+mod planned;
 mod refused;
 mod scripted;
 mod tasks;
