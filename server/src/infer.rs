@@ -117,7 +117,7 @@ pub struct Chosen {
     pub predicted: Duration,
     /// When it was.
     pub took: Duration,
-    /// Names this answer to whoever says later what it was worth.
+    /// Names this answer to whoever says later what it was worth; empty where nobody can.
     pub answer_id: String,
     /// The others, where more than one variant was asked.
     pub composed: Option<Composed>,
@@ -149,7 +149,7 @@ impl Chosen {
             ("predicted_us", micros(self.predicted)),
             ("latency_us", micros(self.took)),
         ];
-        // Answers of several variants have none.
+        // Answers of cascades and ensembles have none.
         if !self.answer_id.is_empty() {
             told.push(("answer_id", Told::Text(self.answer_id.clone())));
         }

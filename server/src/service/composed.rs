@@ -34,6 +34,8 @@ struct Ask {
     member: usize,
     rows: Vec<u32>,
     answer: Option<Answer>,
+    /// How it was chosen, where the scheduler chose it.
+    pick: Option<Pick>,
 }
 
 /// What has been asked of the scheduler and not ended.
@@ -138,7 +140,7 @@ impl Run<'_> {
         };
         self.task.members[member].asked.increment(1);
         self.open.push(Open { ask, outcome: Box::pin(ticket.outcome()) });
-        self.asks.push(Ask { member, rows: wanted, answer: None });
+        self.asks.push(Ask { member, rows: wanted, answer: None, pick: chosen });
         if let Some(Pick { predicted, .. }) = chosen {
             self.predicted.get_or_insert(predicted);
             decides.heard(ask, Heard::Entered(predicted), self.service.clock.now());
@@ -247,6 +249,18 @@ impl Run<'_> {
         sum
     }
 
+    /// Names the answer for feedback, where it is one variant's alone. One that the task's policy has not drawn is
+    /// counted and teaches nothing.
+    fn answer_id(&self, by: &Ask) -> String {
+        if !self.composition.of_one() {
+            return String::new();
+        }
+        let variant = self.task.members[by.member].served.variant;
+        let predicted = self.predicted.unwrap_or_default();
+        let pick = by.pick.filter(|pick| pick.variant == variant);
+        self.task.given.give(pick.unwrap_or(Pick { variant, predicted, draw: None }))
+    }
+
     fn chosen(&self, end: &End) -> Chosen {
         let used = self.used(end);
         let label = |ask: &Ask| self.task.members[ask.member].label();
@@ -267,7 +281,7 @@ impl Run<'_> {
             cost: Cost::try_from(cost).unwrap_or(claim(last).cost),
             predicted: self.predicted.unwrap_or_default(),
             took: self.service.clock.now().since(self.arrived),
-            answer_id: String::new(),
+            answer_id: self.answer_id(last),
             composed: Some(Composed {
                 variants: used.iter().map(|(_, ask, _)| label(ask)).collect(),
                 asked: self.asks.iter().map(label).collect(),

@@ -41,6 +41,15 @@ impl Composition {
         }
     }
 
+    /// Each answer is one variant's, whoever else was asked.
+    #[must_use]
+    pub fn of_one(&self) -> bool {
+        match self.form {
+            Form::Cascade(_) | Form::Ensemble(_) => false,
+            Form::Hedge(..) => true,
+        }
+    }
+
     /// The goals by which the scheduler chooses whom to ask; `None` where it is the member at that place.
     #[must_use]
     pub fn goals_of(&self, place: usize) -> Option<Goals> {

@@ -360,3 +360,22 @@ async fn a_straggler_gets_a_second_request_and_the_first_answer_wins() {
     assert_eq!(service.tally().finished, 2);
     service.stop();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn feedback_on_a_cascades_answer_is_refused_with_the_reason() {
+    let service = cascades([MS, MS, MS]);
+    let answer = service.infer(asking(&[[2, 900, 0, 0]])).await.unwrap();
+    assert!(answer.told().all(|(name, _)| name != "answer_id"));
+    let id = "0-00".to_owned();
+    let feedback = server::feedback::Feedback { id, loss: 0.5.try_into().unwrap() };
+    let refused = service.feedback("digits", &feedback).unwrap_err();
+    assert_eq!(refused.http(), 404);
+    let text = refused.to_string();
+    assert!(text.ends_with("an answer that a cascade or an ensemble gave has no `answer_id` and takes no feedback, since no one variant's worth can be told from it: state an `objective` to be answered by one variant"), "{text}");
+    let soon = Goals { objective: Some(Objective::Latency), ..Goals::default() };
+    let one = service.infer(InferRequest { goals: soon, ..asking(&[[2, 0, 0, 0]]) }).await.unwrap();
+    let Told::Text(id) = told(&one, "answer_id") else { panic!("no id") };
+    let feedback = server::feedback::Feedback { id, loss: 0.5.try_into().unwrap() };
+    service.feedback("digits", &feedback).unwrap();
+    service.stop();
+}

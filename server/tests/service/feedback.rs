@@ -111,3 +111,27 @@ async fn under_exp3_the_choice_follows_the_feedback_and_its_recording_replays() 
     assert_eq!(recording.lines().filter(|line| line.contains("\"Feedback\"")).count(), 400);
     sim::replay(recording.lines()).unwrap_or_else(|error| panic!("{error}"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn feedback_on_a_hedged_answer_teaches_of_the_variant_that_gave_it() {
+    let service = service(1, None);
+    install_emulated(&service, loaded("one", MS / 10, MS / 10), 1);
+    install_emulated(&service, loaded("two", MS / 10, MS / 10), 1);
+    // No second one is asked in that time.
+    let rules = "policy = \"exp3\"\nanswer = \"hedged\"\n[hedge]\npatience = 100.0";
+    let settings = task(rules, &[("one", 0.9, 1.0), ("two", 0.9, 1.0)]);
+    service.install_task("digits", settings).unwrap();
+    let mut last = 0;
+    for round in 0..400 {
+        let choice = service.infer(request("digits", &[round])).await.unwrap().choice.unwrap();
+        assert!(choice.composed.is_some());
+        let loss = if choice.model == "two" { 0.0 } else { 0.9 };
+        last += u32::from(round >= 300 && choice.model == "two");
+        let id = choice.answer_id.clone();
+        let feedback = server::feedback::Feedback { id, loss: loss.try_into().unwrap() };
+        service.feedback("digits", &feedback).unwrap();
+    }
+    assert!(last > 85, "{last} of the last 100");
+    assert_eq!(metric(&service, "punctual_feedback_total", &["model=\"digits\""]), 400);
+    service.stop();
+}
