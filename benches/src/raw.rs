@@ -95,7 +95,7 @@ impl Raw {
         };
         let executor = OnnxCpu::new(gpu::onnx::runtime(None).map_err(failed)?, vec![core]);
         let model = executor.load(&source).map_err(failed)?;
-        Ok(Self { model, inner_shapes, row: InputPart { rows: 1, tensors } })
+        Ok(Self { model, inner_shapes, row: InputPart::new(1, tensors) })
     }
 
     /// Runs batches of that size over about that long.

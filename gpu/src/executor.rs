@@ -1,10 +1,13 @@
 //! The seam between the scheduler's shell and the devices: what an executor is given and what it sends back.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use models::{BatchId, DataType, ExecutorId, Signature, VariantId};
+use models::{Adapter, AdapterStep, BatchId, DataType, ExecutorId, Signature, VariantId};
+
+use crate::cast;
 
 /// Where models can be loaded and batches run, one at a time. Three backends: ONNX Runtime on CPU cores, ONNX
 /// Runtime's CUDA provider on a stream, and emulated time.
@@ -68,6 +71,31 @@ pub struct InputPart {
     pub rows: u32,
     /// Raw little-endian tensors in the model's order of inputs; `BYTES` elements each after a u32 length.
     pub tensors: Vec<Bytes>,
+    /// Makes the tensors those of the model just before the run, where they are of another form until then.
+    pub adapter: Option<Arc<Adapter>>,
+}
+
+impl InputPart {
+    /// Tensors that are the model's own.
+    #[must_use]
+    pub fn new(rows: u32, tensors: Vec<Bytes>) -> Self {
+        Self { rows, tensors, adapter: None }
+    }
+
+    /// Makes the tensors those of the model, where they are not.
+    ///
+    /// # Panics
+    /// If the adapter was made for other tensors.
+    pub fn adapt(&mut self) {
+        let Some(adapter) = self.adapter.take() else { return };
+        let tensor = |step: &AdapterStep| {
+            let tensor = &self.tensors[step.from];
+            let made =
+                step.cast.map(|types| cast(tensor, types).expect("an adapter casts numbers"));
+            made.unwrap_or_else(|| tensor.clone())
+        };
+        self.tensors = adapter.inputs.iter().map(tensor).collect();
+    }
 }
 
 /// One output tensor of a whole batch.

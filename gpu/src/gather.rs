@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     fn part(rows: u32, bytes: &'static [u8]) -> InputPart {
-        InputPart { rows, tensors: vec![bytes.into()] }
+        InputPart::new(rows, vec![bytes.into()])
     }
 
     #[test]

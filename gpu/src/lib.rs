@@ -1,6 +1,7 @@
 //! Executors: run a batch on a device or on a share of one.
 
 pub mod background;
+mod cast;
 mod clock;
 pub mod device;
 pub mod emulated;
@@ -12,6 +13,7 @@ pub mod partition;
 pub mod stream;
 mod worker;
 
+pub use cast::cast;
 pub use emulated::{Emulated, Noise};
 pub use executor::{
     Batch, Completion, Executor, InputPart, LoadError, LoadedModel, ModelSource, Output, RunError,

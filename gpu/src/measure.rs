@@ -182,7 +182,7 @@ impl<'m> Probe<'m> {
     }
 
     fn batch(&self, rows: &[u64]) -> Batch {
-        let part = |&row: &u64| InputPart { rows: 1, tensors: self.inputs.row(row) };
+        let part = |&row: &u64| InputPart::new(1, self.inputs.row(row));
         Batch {
             id: BatchId(0),
             variant: VariantId(0),

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use models::{BatchId, ExecutorId, VariantId};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::{Batch, Completion, LoadedModel, RunError, Timing, clock};
+use crate::{Batch, Completion, InputPart, LoadedModel, RunError, Timing, clock};
 
 /// One batch runs, one waits, so that the device never idles between two.
 const BATCHES_MAX: usize = 2;
@@ -184,14 +185,21 @@ impl Desk {
         Some(batch)
     }
 
-    fn run(&mut self, batch: Batch) {
+    fn run(&mut self, mut batch: Batch) {
         let mut timing = Timing::default();
         let outputs = match self.models.get_mut(&batch.variant) {
             None => Err(RunError::NotLoaded(batch.variant)),
             Some(model) => {
                 let start = clock::now();
                 // A model is used again after a panic: its buffers are rewritten by each run.
-                let ran = catch_unwind(AssertUnwindSafe(|| model.run(&batch, &mut timing)));
+                let ran = catch_unwind(AssertUnwindSafe(|| {
+                    let adapting = adapt(&mut batch);
+                    let ran = model.run(&batch, &mut timing);
+                    if timing != Timing::default() {
+                        timing.input += adapting;
+                    }
+                    ran
+                }));
                 if timing == Timing::default() {
                     timing.infer = clock::now() - start;
                 }
@@ -221,6 +229,16 @@ impl Desk {
     }
 }
 
+/// Makes the tensors those of the model; returns how long that took.
+fn adapt(batch: &mut Batch) -> Duration {
+    if batch.parts.iter().all(|part| part.adapter.is_none()) {
+        return Duration::ZERO;
+    }
+    let start = clock::now();
+    batch.parts.iter_mut().for_each(InputPart::adapt);
+    clock::now() - start
+}
+
 /// Pins the calling thread to `cores` and makes its sleeps end as asked.
 fn settle(cores: &[usize]) {
     if !cores.is_empty() {
@@ -245,7 +263,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use crossbeam::channel::unbounded;
-    use models::BatchId;
+    use models::{Adapter, AdapterStep, BatchId, DataType};
 
     use super::*;
     use crate::Output;
@@ -297,6 +315,32 @@ mod tests {
                 ),
             }
         }
+    }
+
+    /// Tells the tensors of its first part.
+    struct Seen(Sender<Vec<bytes::Bytes>>);
+
+    impl LoadedModel for Seen {
+        fn run(&mut self, batch: &Batch, timing: &mut Timing) -> Result<Vec<Output>, RunError> {
+            self.0.send(batch.parts[0].tensors.clone()).unwrap();
+            timing.infer = Duration::from_nanos(1);
+            Ok(vec![])
+        }
+    }
+
+    #[test]
+    fn tensors_of_another_form_become_the_models_before_the_run_and_are_timed() {
+        let (worker, completions) = worker();
+        let (told, tensors) = unbounded();
+        worker.install(VariantId(7), Box::new(Seen(told)));
+        let step = |from, cast| AdapterStep { from, shape: None, cast };
+        let inputs = vec![step(1, None), step(0, Some((DataType::Uint8, DataType::Int16)))];
+        let adapter = Some(Arc::new(Adapter { inputs, outputs: Vec::new() }));
+        let given = vec![vec![1, 255].into(), vec![9].into()];
+        let part = InputPart { adapter, ..InputPart::new(1, given) };
+        worker.submit(Batch { parts: vec![part], ..batch(0, 7, 1) });
+        assert_eq!(tensors.recv().unwrap(), [vec![9_u8], vec![1, 0, 255, 0]]);
+        assert!(completions.recv().unwrap().timing.input > Duration::ZERO);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Plain data with the questions one asks of it. No clock, no IO: parsers take text or bytes, the shells read files.
 
+mod adapter;
 mod bytes;
 mod catalog;
 mod confidence;
@@ -20,6 +21,7 @@ mod slo;
 mod task;
 mod whole;
 
+pub use adapter::{Adapter, AdapterStep};
 pub use bytes::{deserialize_bytes_option, parse_bytes};
 pub use catalog::{
     CatalogError, ModelDescription, ModelFiles, QUEUE_MAX, ROWS_MAX, VersionPolicy, describe,
@@ -39,6 +41,6 @@ pub use share::Share;
 pub use signature::{Dim, Signature, TensorSpec};
 pub use slo::Slo;
 pub use task::{
-    AnswerMode, CascadeTier, ConfidenceRules, EnsembleRules, HedgeRules, Measure, Named, Scores,
-    StageClaim, TaskRules, TaskSettings, VariantClaim, VoterClaim,
+    AdaptRules, AnswerMode, CascadeTier, ConfidenceRules, EnsembleRules, HedgeRules, Measure,
+    Named, Scores, StageClaim, StepClaim, TaskRules, TaskSettings, VariantClaim, VoterClaim,
 };

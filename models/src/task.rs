@@ -1,5 +1,6 @@
 //! A task: a folder whose punctual.toml names several models that give the same kind of answer.
 
+mod adapt;
 mod answer;
 
 use std::collections::BTreeSet;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeTable;
 
+pub use self::adapt::{AdaptRules, StepClaim};
 pub use self::answer::{
     AnswerMode, CascadeTier, ConfidenceRules, EnsembleRules, HedgeRules, Measure, Scores,
     StageClaim, VoterClaim,
@@ -92,6 +94,8 @@ pub struct VariantClaim {
     /// On which kinds of device it is meant to run: `cpu`, `cuda`, `emulated`; any by default.
     #[serde(default)]
     pub devices: Vec<Spanned<String>>,
+    /// How it answers though its inputs or outputs have other names, shapes or types than the task's.
+    pub adapt: Option<AdaptRules>,
 }
 
 fn one() -> Cost {
@@ -158,6 +162,10 @@ impl TaskSettings {
             let reason = "no variant is above `accuracy_floor` and below `cost_ceiling`";
             return Err(self.wrong(&self.key("task"), reason.into()));
         }
+        if self.variants.iter().all(|variant| variant.adapt.is_some()) {
+            let reason = "`adapt`: every variant has it; the inputs and outputs of the task are those of the first without";
+            return Err(self.wrong(&self.variants[0].model.span(), reason.into()));
+        }
         self.check_answer()
     }
 
@@ -181,10 +189,7 @@ impl TaskSettings {
     }
 
     /// Holds the signature of one of the variants' models against that of another.
-    ///
-    /// # Errors
-    /// What differs, by file and the line of the second.
-    pub fn check_signatures(
+    fn check_signatures(
         &self,
         (first, signature): (usize, &Signature),
         (second, other): (usize, &Signature),
@@ -282,7 +287,8 @@ mod tests {
         assert!(task.task.max_accuracy_loss.is_some() && task.confidence.is_some());
         assert!(task.ensemble.is_some() && task.hedge.is_some());
         assert_eq!(task.task.objective, Some(Objective::Accuracy));
-        assert_eq!(task.variants.len(), 2);
+        assert_eq!(task.variants.len(), 3);
+        assert!(task.variants[1].adapt.is_some());
         let variant = &task.variants[0];
         assert_eq!(f64::from(variant.accuracy), 0.9699);
         assert!(variant.version.is_some() && variant.precision.is_some());
@@ -338,6 +344,16 @@ mod tests {
                     "[task]\naccuracy_floor = 0.95\n[[variant]]\nmodel = \"a\"\naccuracy = 0.9\n{rest}"
                 ),
                 "1: no variant is above `accuracy_floor` and below `cost_ceiling`",
+            ),
+            (
+                format!("[[variant]]\nmodel = \"a\"\naccuracy = 0.9\n{rest}adapt = {{}}\n"),
+                "2: `adapt`: every variant has it; the inputs and outputs of the task are those of the first without",
+            ),
+            (
+                format!(
+                    "[[variant]]\nmodel = \"a\"\naccuracy = 0.9\n{rest}adapt.inputs = [{{ to = \"x\" }}]\n"
+                ),
+                "6: missing field `from`",
             ),
         ];
         for (text, sentence) in table {

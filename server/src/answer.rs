@@ -1,13 +1,40 @@
 //! Cuts a request's own rows out of its batch's outputs, and applies the classification extension.
 
 use bytes::Bytes;
-use models::DataType;
+use models::{Adapter, AdapterStep, DataType};
 
 use crate::infer::{OutputTensor, RequestedOutput};
 use crate::outcome::Answer;
 use crate::pad::Cut;
 use crate::served::Served;
 use crate::status::Failure;
+
+/// Who gave an answer, and how it becomes one of the form that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Author<'a> {
+    /// The version that ran.
+    pub served: &'a Served,
+    /// Where its outputs are of another form.
+    pub adapter: Option<&'a Adapter>,
+}
+
+impl<'a> From<&'a Served> for Author<'a> {
+    fn from(served: &'a Served) -> Self {
+        Self { served, adapter: None }
+    }
+}
+
+impl<'a> Author<'a> {
+    fn step(self, index: usize) -> Option<&'a AdapterStep> {
+        self.adapter.and_then(|adapter| adapter.outputs.get(index))
+    }
+
+    /// Which of its own outputs becomes the one at that position.
+    #[must_use]
+    pub fn output(self, index: usize) -> usize {
+        self.step(index).map_or(index, |step| step.from)
+    }
+}
 
 /// The tensors that a client asked for.
 ///
@@ -18,24 +45,67 @@ pub fn outputs(
     answer: &Answer,
     wanted: Vec<(usize, RequestedOutput)>,
     cuts: &[Cut],
-    served: &Served,
+    author: Author<'_>,
 ) -> Result<Vec<OutputTensor>, Failure> {
     let cut = |(index, asked): (usize, RequestedOutput)| {
-        let mut tensor = own_rows(answer, index, &asked.name, served)?;
+        let mut tensor = own_rows(answer, index, &asked.name, author)?;
         cuts.iter().filter(|cut| cut.output == index).for_each(|cut| cut.apply(&mut tensor));
         match asked.classification {
             None | Some(0) => Ok(tensor),
-            Some(classes) => classify(&tensor, classes, served, index),
+            Some(classes) => classify(&tensor, classes, author, index),
         }
     };
     wanted.into_iter().map(cut).collect()
 }
 
-/// An answer's own rows of one output.
+/// An answer's own rows of one output, in the form that was asked for.
 ///
 /// # Errors
-/// When the model gave outputs that cannot be cut among the requests of a batch.
+/// When the model gave outputs that cannot be cut among the requests of a batch, or of another form than it states.
 pub(crate) fn own_rows(
+    answer: &Answer,
+    index: usize,
+    name: &str,
+    author: Author<'_>,
+) -> Result<OutputTensor, Failure> {
+    let tensor = cut_rows(answer, author.output(index), name, author.served)?;
+    match author.step(index) {
+        None => Ok(tensor),
+        Some(step) => adapted(tensor, step, author.served),
+    }
+}
+
+/// The same numbers in the shape and type that were asked for.
+fn adapted(
+    tensor: OutputTensor,
+    step: &AdapterStep,
+    served: &Served,
+) -> Result<OutputTensor, Failure> {
+    let OutputTensor { name, mut datatype, mut shape, mut data } = tensor;
+    let (model, elements) = (&served.model, |shape: &[i64]| shape.iter().product::<i64>());
+    if let Some((from, to)) = step.cast {
+        let cast = gpu::cast(&data, (from, to)).filter(|_| datatype == from);
+        data = cast.ok_or_else(|| {
+            Failure::Internal(format!(
+                "output '{name}' of model '{model}' is {datatype}, not {from}"
+            ))
+        })?;
+        datatype = to;
+    }
+    if let Some(inner) = &step.shape {
+        let rows = shape.first().filter(|_| served.signature.batched);
+        let wanted: Vec<i64> = rows.into_iter().chain(inner).copied().collect();
+        if elements(&wanted) != elements(&shape) {
+            return Err(Failure::Internal(format!(
+                "output '{name}' of model '{model}' is {shape:?}, which cannot become {wanted:?}"
+            )));
+        }
+        shape = wanted;
+    }
+    Ok(OutputTensor { name, datatype, shape, data })
+}
+
+fn cut_rows(
     answer: &Answer,
     index: usize,
     name: &str,
@@ -89,7 +159,7 @@ fn elements(data: &Bytes, skip: usize, count: usize) -> Bytes {
 fn classify(
     tensor: &OutputTensor,
     classes: u32,
-    served: &Served,
+    author: Author<'_>,
     index: usize,
 ) -> Result<OutputTensor, Failure> {
     let Some(values) = numbers(tensor.datatype, &tensor.data) else {
@@ -98,11 +168,12 @@ fn classify(
             tensor.name, tensor.datatype
         )));
     };
-    let batched = served.signature.batched;
+    let batched = author.served.signature.batched;
     let rows = if batched { usize::try_from(tensor.shape[0]).unwrap_or(0) } else { 1 };
     let per_row = values.len().checked_div(rows).unwrap_or(0);
     let top = per_row.min(classes as usize);
-    let labels = served.labels.get(index).map(Vec::as_slice).unwrap_or_default();
+    let labels =
+        author.served.labels.get(author.output(index)).map(Vec::as_slice).unwrap_or_default();
     let whole = !matches!(
         tensor.datatype,
         DataType::Fp16 | DataType::Bf16 | DataType::Fp32 | DataType::Fp64

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use models::TaskId;
 use moka::notification::RemovalCause;
 use moka::sync::Cache as Kept;
 use parking_lot::Mutex;
@@ -231,6 +232,12 @@ pub fn key(request: &InferRequest) -> Key {
         note(&classification.unwrap_or(0).to_le_bytes());
     }
     digest.finalize().into()
+}
+
+/// The same for an answer that was put into the form of that task.
+#[must_use]
+pub fn adapted_key(key: Key, task: TaskId) -> Key {
+    Sha256::new().chain_update(key).chain_update(task.0.to_le_bytes()).finalize().into()
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ fn check_form(request: InferRequest, served: &Served) -> Result<Checked, String>
         served.shapes.number(|| inputs.iter().map(|input| input.shape[skip..].to_vec()).collect());
     let priority = served.level(request.priority);
     let deadline = request.timeout.into_iter().chain(served.slo.map(|slo| slo.latency)).min();
-    let part = InputPart { rows, tensors: inputs.into_iter().map(|input| input.data).collect() };
+    let part = InputPart::new(rows, inputs.into_iter().map(|input| input.data).collect());
     let inner_shapes = Arc::clone(&known.inner);
     let inference = Inference {
         variant: served.variant,
@@ -66,6 +66,7 @@ fn check_form(request: InferRequest, served: &Served) -> Result<Checked, String>
         priority,
         deadline,
         task: None,
+        forms: None,
     };
     Ok(Checked { inference, outputs, cuts })
 }

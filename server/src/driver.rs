@@ -9,12 +9,13 @@ mod ledger;
 mod places;
 mod planner;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use batcher::{Deadline, Instant, Request, RequestId};
 use gpu::{Completion, InputPart, Output, RunError, Timing, Worker};
-use models::{BatchId, ExecutorId, Goals, TaskId, VariantId};
+use models::{Adapter, BatchId, ExecutorId, Goals, TaskId, VariantId};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use router::{
     Action, Event, Line, PolicyNames, Prediction, Rejection, Router, Shape, ShapeId, Tally,
@@ -48,7 +49,12 @@ pub struct Inference {
     pub priority: u32,
     /// From arrival; `None` for no deadline.
     pub deadline: Option<Duration>,
+    /// Which variants take other tensors than these, where some that may answer do.
+    pub forms: Option<Arc<Forms>>,
 }
+
+/// By variant of another form than its task: how it answers in the task's.
+pub type Forms = BTreeMap<VariantId, Arc<Adapter>>;
 
 /// What the driver tells of each batch that ran, for metrics: variant, rows, phases, and how well it was predicted.
 pub type OnBatch = Box<dyn Fn(VariantId, u32, &Timing, Option<Prediction>) + Send + Sync>;
@@ -146,7 +152,8 @@ impl Driver {
     /// Offers a request to the scheduler. The ticket is already answered if it was refused.
     #[must_use]
     pub fn submit(self: &Arc<Self>, inference: Inference) -> Ticket {
-        let Inference { variant, task, shape, inner_shapes, part, priority, deadline } = inference;
+        let Inference { variant, task, shape, inner_shapes, part, priority, deadline, forms } =
+            inference;
         let (answer, outcome) = oneshot::channel();
         let rows = part.rows;
         let mut state = self.state.lock();
@@ -156,7 +163,7 @@ impl Driver {
         let way = deadline.map_or(Duration::ZERO, |within| self.way_out.allowance(within));
         let deadline = deadline.map_or(Deadline::NONE, |within| Deadline(arrived + (within - way)));
         let member = Member { id, answer, rows, arrived, way, shape: shape.id };
-        state.ledger.enter(Waiting { part, inner_shapes, member });
+        state.ledger.enter(Waiting { part, inner_shapes, forms, member });
         let request = Request { id, rows, priority, arrived, deadline };
         let event = match task {
             None => Event::RequestArrived { request, variant, shape },

@@ -17,7 +17,7 @@ pub fn take(part: &InputPart, specs: &[TensorSpec], rows: &[u32]) -> InputPart {
         gather(rows.iter().map(|&row| data.slice(cuts[row as usize]..cuts[row as usize + 1])))
     };
     let tensors = part.tensors.iter().zip(specs).map(tensor).collect();
-    InputPart { rows: u32::try_from(rows.len()).expect("some of counted rows"), tensors }
+    InputPart::new(u32::try_from(rows.len()).expect("some of counted rows"), tensors)
 }
 
 /// Tensors of the same outputs by several variants: of each row, whose it is and which row of that one's.
@@ -101,7 +101,7 @@ mod tests {
     fn rows_are_taken_out_of_numbers_and_of_texts() {
         let numbers = Bytes::from(vec![1, 1, 2, 2, 3, 3]);
         let tensors = vec![numbers, texts(&["a", "bb", "", "dddd", "e", "f"])];
-        let part = InputPart { rows: 3, tensors };
+        let part = InputPart::new(3, tensors);
         let some = take(&part, &[spec(DataType::Uint8), spec(DataType::Bytes)], &[0, 2]);
         assert_eq!(some.rows, 2);
         assert_eq!(some.tensors[0][..], [1, 1, 3, 3]);

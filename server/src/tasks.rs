@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::ArcSwap;
 use metrics::Counter;
-use models::{Goals, Signature, TaskId, TaskSettings, VariantClaim, VariantId};
+use models::{Adapter, Goals, Signature, TaskId, TaskSettings, VariantClaim, VariantId};
 use parking_lot::Mutex;
 use router::{Choice, SELECTIONS, TaskSpec};
 
-use crate::driver::Driver;
+use crate::answer::Author;
+use crate::driver::{Driver, Forms};
 use crate::feedback::AnswersGiven;
 use crate::metrics::{ModelMetrics, Verdicts};
 use crate::served::{Catalog, Served};
@@ -31,8 +32,10 @@ pub struct Task {
     pub name: String,
     /// What its file says.
     pub settings: Arc<TaskSettings>,
-    /// Who can answer, in the file's order; never empty.
+    /// Who can answer, in the file's order; at least one of them as it is.
     pub members: Vec<Member>,
+    /// Those of another form, where there are some.
+    pub forms: Option<Arc<Forms>>,
     /// Its counters.
     pub metrics: Arc<ModelMetrics>,
     /// Its last answers, for feedback.
@@ -46,6 +49,8 @@ pub struct Member {
     pub place: usize,
     /// The version.
     pub served: Arc<Served>,
+    /// How it answers in the task's form, where its own is another.
+    pub adapter: Option<Arc<Adapter>>,
     /// Requests of the task that it answered.
     pub answers: Counter,
     /// What clients said of those answers.
@@ -55,6 +60,12 @@ pub struct Member {
 }
 
 impl Member {
+    /// Who it is for whoever puts its answers into the task's form.
+    #[must_use]
+    pub fn author(&self) -> Author<'_> {
+        Author { served: &self.served, adapter: self.adapter.as_deref() }
+    }
+
     /// Its name in metrics.
     #[must_use]
     pub fn label(&self) -> String {
@@ -85,16 +96,17 @@ impl Task {
         &self.settings.variants[member.place]
     }
 
-    /// The inputs and outputs, which all members share.
+    /// The inputs and outputs of requests, which all members answer.
     #[must_use]
     pub fn signature(&self) -> &Signature {
         &self.first().signature
     }
 
-    /// The member by which requests are checked: all have the same inputs and outputs.
+    /// The member by which requests are checked: the first that answers as it is.
     #[must_use]
     pub fn first(&self) -> &Arc<Served> {
-        &self.members.first().expect("a task in the table has a member").served
+        let own = self.members.iter().find(|member| member.adapter.is_none());
+        &own.expect("a task in the table has a member that answers as it is").served
     }
 
     /// What a request wants, with the task's defaults and within its limits.
@@ -166,7 +178,7 @@ impl Tasks {
         let declared =
             Declared { id, settings: Arc::new(settings), metrics, given: Arc::default() };
         let members = declared.members(served.0, Err)?;
-        if let Some(first) = members.first() {
+        if let Some(first) = members.iter().find(|member| member.adapter.is_none()) {
             let checked = declared.settings.check_confidence(&first.served.signature);
             checked.map_err(|error| error.to_string())?;
         }
@@ -206,7 +218,8 @@ impl Tasks {
                 continue;
             }
             let Declared { id, settings, metrics, given } = declared.clone();
-            let task = Task { id, name: name.clone(), settings, members, metrics, given };
+            let forms = forms(&members);
+            let task = Task { id, name: name.clone(), settings, members, forms, metrics, given };
             let same = known.filter(|known| known.same_members(&task)).map(Arc::clone);
             let task = same.unwrap_or_else(|| {
                 // The scheduler first: whoever finds the task here may be answered by any of its members.
@@ -220,34 +233,46 @@ impl Tasks {
 }
 
 impl Declared {
-    /// Those of the variants that are served. One that does not fit the first is left out, if `misfit` allows it.
+    /// Those of the variants that are served, if one of them answers as it is. One that does not fit the first of those
+    /// is left out, if `misfit` allows it.
     fn members(
         &self,
         catalog: &Catalog,
         misfit: impl Fn(String) -> Result<(), String>,
     ) -> Result<Vec<Member>, String> {
-        let mut members: Vec<Member> = Vec::new();
-        for (place, claim) in self.settings.variants.iter().enumerate() {
+        let found = |(place, claim): (usize, &VariantClaim)| {
             let version = claim.version.map(|version| version.to_string());
-            let Ok(served) = catalog.find(claim.model.get_ref(), version.as_deref()) else {
-                continue;
+            Some((place, catalog.find(claim.model.get_ref(), version.as_deref()).ok()?))
+        };
+        let found: Vec<_> = self.settings.variants.iter().enumerate().filter_map(found).collect();
+        let own = |(place, _): &&(usize, _)| self.settings.variants[*place].adapt.is_none();
+        let Some((first, like)) = found.iter().find(own).cloned() else { return Ok(Vec::new()) };
+        let mut members: Vec<Member> = Vec::new();
+        for (place, served) in found {
+            let fits = self.settings.fit((first, &like.signature), (place, &served.signature));
+            let adapter = match fits {
+                Ok(adapter) => adapter.map(Arc::new),
+                Err(error) => {
+                    misfit(error.to_string())?;
+                    continue;
+                }
             };
-            let fits = members.first().map_or(Ok(()), |first| {
-                let one = (first.place, &first.served.signature);
-                self.settings.check_signatures(one, (place, &served.signature))
-            });
-            if let Err(error) = fits {
-                misfit(error.to_string())?;
-                continue;
-            }
             let label = label_of(&served);
             let (answers, verdicts) =
                 (self.metrics.answers_of(&label), self.metrics.verdicts_of(&label));
             let asked = self.metrics.asked_of(&label);
-            members.push(Member { place, served, answers, verdicts, asked });
+            members.push(Member { place, served, adapter, answers, verdicts, asked });
         }
         Ok(members)
     }
+}
+
+/// The members of another form than the task's.
+fn forms(members: &[Member]) -> Option<Arc<Forms>> {
+    let form =
+        |member: &Member| Some((member.served.variant, Arc::clone(member.adapter.as_ref()?)));
+    let forms: Forms = members.iter().filter_map(form).collect();
+    (!forms.is_empty()).then(|| Arc::new(forms))
 }
 
 fn check_policy(settings: &TaskSettings) -> Result<(), String> {

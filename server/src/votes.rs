@@ -3,9 +3,8 @@
 use models::{Confidence, Measure, Scores};
 use router::compose::Vote;
 
-use crate::answer;
+use crate::answer::{self, Author};
 use crate::outcome::Answer;
-use crate::served::Served;
 use crate::status::Failure;
 
 /// Where scores are, and how they are to be read.
@@ -23,13 +22,13 @@ pub struct Ballot {
 ///
 /// # Errors
 /// When the model gave outputs that are no scores.
-pub fn votes(answer: &Answer, ballot: Ballot, served: &Served) -> Result<Vec<Vote>, Failure> {
-    let name = &served.signature.outputs[ballot.output].name;
-    let tensor = answer::own_rows(answer, ballot.output, name, served)?;
+pub fn votes(answer: &Answer, ballot: Ballot, author: Author<'_>) -> Result<Vec<Vote>, Failure> {
+    let name = &author.served.signature.outputs[author.output(ballot.output)].name;
+    let tensor = answer::own_rows(answer, ballot.output, name, author)?;
     let scores = answer::numbers(tensor.datatype, &tensor.data).unwrap_or_default();
     let classes = scores.len() / answer.rows.max(1) as usize;
     if classes == 0 {
-        let model = &served.model;
+        let model = &author.served.model;
         return Err(Failure::Internal(format!("output '{name}' of model '{model}' is empty")));
     }
     let rows = scores.chunks_exact(classes).take(answer.rows as usize);

@@ -109,7 +109,7 @@ fn checked(request: &InferRequest, served: &Served, calls: &mut Calls) -> Result
 
 fn gather(checked: &Checked, calls: &mut Calls) -> Result<(), Error> {
     let tensors = &checked.inference.part.tensors;
-    let part = || InputPart { rows: 1, tensors: tensors.clone() };
+    let part = || InputPart::new(1, tensors.clone());
     let parts: Vec<_> = (0..BATCH).map(|_| part()).collect();
     let kind = (DataType::Fp32, INPUTS * 4);
     let room = || vec![0_u8; kind.1 * parts.len()];
@@ -138,7 +138,7 @@ fn respond(
         timing: Timing::default(),
     };
     let work = |outputs: Vec<(usize, RequestedOutput)>| {
-        let outputs = server::answer::outputs(&answer, outputs, &checked.cuts, served)?;
+        let outputs = server::answer::outputs(&answer, outputs, &checked.cuts, served.into())?;
         let (model, version) = (served.model.clone(), served.version.to_string());
         let timing = answer.request_timing();
         encode(

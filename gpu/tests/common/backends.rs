@@ -132,7 +132,7 @@ pub(crate) fn every_type() -> ModelSource {
 
 pub(crate) fn batch(inner_shapes: &[&[i64]], parts: Vec<(u32, Vec<Bytes>)>) -> Batch {
     let rows = parts.iter().map(|(rows, _)| rows).sum();
-    let parts = parts.into_iter().map(|(rows, tensors)| InputPart { rows, tensors }).collect();
+    let parts = parts.into_iter().map(|(rows, tensors)| InputPart::new(rows, tensors)).collect();
     let inner_shapes = inner_shapes.iter().map(|shape| shape.to_vec()).collect();
     Batch { id: BatchId(0), variant: VariantId(0), rows, inner_shapes, parts }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use models::{QUEUE_MAX, TaskSettings};
+use models::{Adapter, QUEUE_MAX, Signature, TaskSettings};
 
 use super::devices::Devices;
 use crate::config::DeviceChoice;
@@ -66,7 +66,9 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<String, String> {
     let scan = Scan::of(&args.model_repository)?;
     let subject = Subject::find(&scan, args)?;
     let bench = Bench::new(&scan, (&args.device, args.onnxruntime.as_deref()))?;
-    let measurement = evaluate_members(args, &bench, &subject.members)?;
+    let asked =
+        Asked { members: &subject.members, task: subject.task.as_ref().map(|(_, task)| task) };
+    let measurement = evaluate_members(args, &bench, asked)?;
     let head =
         format!("{}: {}, on {} ({})\n", args.name, measurement.source, args.device, bench.runtime);
     let mut text = head + &table(&measurement);
@@ -88,9 +90,9 @@ pub(super) struct Measurement {
 pub(super) fn evaluate_members(
     args: &EvaluateArgs,
     bench: &Bench<'_>,
-    members: &[Member],
+    asked: Asked<'_>,
 ) -> Result<Measurement, String> {
-    let member = members.first().ok_or("there is nothing to measure")?;
+    let (like, member) = asked.like().ok_or("there is nothing to measure")?;
     let mut first = bench.load(member)?;
     let form = Form { signature: &first.description.signature, label: args.label.as_deref() };
     let rows = examples::read(&args.data, form)?;
@@ -102,17 +104,20 @@ pub(super) fn evaluate_members(
             let member = Member { place: 0, model: name.to_owned(), version: None };
             let mut loaded = bench.load(&member)?;
             same_form(&first, &loaded)?;
-            Some(run::run(&mut loaded, &rows, metric, output)?.answers)
+            Some(run::run(&mut loaded, &rows, metric, (output, None))?.answers)
         }
     };
     let mut results = Vec::new();
-    for (index, member) in members.iter().enumerate() {
-        let mut loaded = if index == 0 { None } else { Some(bench.load(member)?) };
+    let signature = first.description.signature.clone();
+    for (index, member) in asked.members.iter().enumerate() {
+        let mut loaded = if index == like { None } else { Some(bench.load(member)?) };
         let loaded = loaded.as_mut().unwrap_or(&mut first);
+        let adapter = asked.adapter(&signature, member, &loaded.description.signature)?;
+        let own = adapter.as_ref().map_or(output, |adapter| adapter.outputs[output].from);
         let name = format!("{}/{}", member.model, loaded.version);
-        let answers = run::run(loaded, &rows, metric, output)
+        let answers = run::run(loaded, &rows, metric, (output, adapter.as_ref()))
             .map_err(|reason| format!("{name}: {reason}"))?;
-        let names = loaded.description.labels.get(output).map(Vec::as_slice).unwrap_or_default();
+        let names = loaded.description.labels.get(own).map(Vec::as_slice).unwrap_or_default();
         let worth = match &reference {
             Some(reference) => agreement(&answers.answers, reference, metric),
             None => by_label(&answers.answers, &rows, names, &args.data)?,
@@ -129,10 +134,39 @@ pub(super) fn evaluate_members(
     })
 }
 
+/// Whom to measure.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) members: &'a [Member],
+    /// The task of which they are variants.
+    pub(super) task: Option<&'a TaskSettings>,
+}
+
+impl<'a> Asked<'a> {
+    /// The one whose inputs and outputs the rows have, and its place: the first that answers as it is.
+    fn like(self) -> Option<(usize, &'a Member)> {
+        let own = |member: &Member| {
+            self.task.is_none_or(|task| task.variants[member.place].adapt.is_none())
+        };
+        self.members.iter().enumerate().find(|(_, member)| own(member))
+    }
+
+    /// How a member answers in that form, where its own is another.
+    fn adapter(
+        self,
+        like: &Signature,
+        member: &Member,
+        own: &Signature,
+    ) -> Result<Option<Adapter>, String> {
+        let (Some(task), Some((_, first))) = (self.task, self.like()) else { return Ok(None) };
+        task.fit((first.place, like), (member.place, own)).map_err(|error| error.to_string())
+    }
+}
+
 /// What is measured.
 struct Subject {
-    /// The task's file, where it is a task.
-    task: Option<PathBuf>,
+    /// The task's file and what it says, where it is a task.
+    task: Option<(PathBuf, TaskSettings)>,
     members: Vec<Member>,
 }
 
@@ -165,10 +199,8 @@ impl Subject {
             model: claim.model.get_ref().clone(),
             version: claim.version,
         };
-        Ok(Self {
-            task: Some(file),
-            members: settings.variants.iter().enumerate().map(member).collect(),
-        })
+        let members = settings.variants.iter().enumerate().map(member).collect();
+        Ok(Self { task: Some((file, settings)), members })
     }
 }
 
@@ -316,7 +348,7 @@ pub(super) fn table(Measurement { results, metric, rows, .. }: &Measurement) -> 
 }
 
 fn write(subject: &Subject, measurement: &Measurement, cost: bool) -> Result<String, String> {
-    let Some(file) = &subject.task else { return Ok(String::new()) };
+    let Some((file, _)) = &subject.task else { return Ok(String::new()) };
     let claim = |result: &Measured| Claim {
         place: result.place,
         // A mean cosine may be negative, and a claim is a share.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use models::TaskSettings;
 
-use super::evaluate::{Bench, EvaluateArgs, Measurement, Member, evaluate_members, find, table};
+use super::evaluate::{
+    Asked, Bench, EvaluateArgs, Measurement, Member, evaluate_members, find, table,
+};
 use crate::config::DeviceChoice;
 use crate::evaluate::claims::{quoted, replace, significant};
 use crate::evaluate::derive::{Form, derive};
@@ -201,7 +203,7 @@ fn measure(
     };
     let by_label = args.metric.is_none_or(Metric::is_by_label);
     if by_label {
-        match evaluate_members(&asked, bench, members) {
+        match evaluate_members(&asked, bench, Asked { members, task: None }) {
             Ok(measurement) => return Ok(measurement),
             // Without labels what it agrees with is where it comes from.
             Err(error) if args.metric.is_some() || !error.contains("have no label") => {
@@ -211,7 +213,7 @@ fn measure(
         }
     }
     asked.reference = Some(args.model.clone());
-    evaluate_members(&asked, bench, members)
+    evaluate_members(&asked, bench, Asked { members, task: None })
 }
 
 fn task_file(scan: &Scan, task: &str) -> Result<PathBuf, String> {
@@ -238,6 +240,12 @@ fn append(
         return Err("two models were to be measured".into());
     };
     let original = settings.variants.iter().find(|claim| *claim.model.get_ref() == args.model);
+    if original.is_some_and(|claim| claim.adapt.is_some()) {
+        return Err(format!(
+            "--task: {shown} says how '{}' is adapted; name the new variant there by hand, with the same `adapt`",
+            args.model
+        ));
+    }
     let ratio = second.profiled.as_secs_f64() / first.profiled.as_secs_f64().max(1e-9);
     let mut written = text.trim_end().to_owned();
     let accuracy = second.score.mean.clamp(0.0, 1.0);

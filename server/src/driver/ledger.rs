@@ -10,6 +10,7 @@ use models::{BatchId, VariantId};
 use router::{Rejection, ShapeId};
 use tokio::sync::oneshot;
 
+use super::Forms;
 use crate::outcome::Outcome;
 
 /// Every request that has no answer yet: it waits, or an executor holds its batch.
@@ -24,7 +25,20 @@ pub(super) struct Ledger {
 pub(super) struct Waiting {
     pub(super) part: InputPart,
     pub(super) inner_shapes: Arc<Vec<Vec<i64>>>,
+    /// Variants for which the tensors must become others.
+    pub(super) forms: Option<Arc<Forms>>,
     pub(super) member: Member,
+}
+
+impl Waiting {
+    /// Makes the request one to that variant. The tensors become that one's on its executor's thread.
+    fn adapt(&mut self, variant: VariantId) {
+        let Some(adapter) = self.forms.take().and_then(|forms| forms.get(&variant).cloned()) else {
+            return;
+        };
+        self.inner_shapes = Arc::new(adapter.inner_shapes(&self.inner_shapes));
+        self.part.adapter = Some(adapter);
+    }
 }
 
 /// Who waits for the answer.
@@ -80,7 +94,8 @@ impl Ledger {
         let (mut members, mut parts) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut shapes = None;
         for request in &batch.requests {
-            let waiting = self.waiting.remove(&request.id).expect("a launched request waited");
+            let mut waiting = self.waiting.remove(&request.id).expect("a launched request waited");
+            waiting.adapt(batch.variant);
             shapes = Some(waiting.inner_shapes);
             parts.push(waiting.part);
             members.push(waiting.member);
@@ -100,7 +115,8 @@ impl Ledger {
                 self.left.push(Left { id, variant: batch.variant, shape: member.shape });
             }
             let inner_shapes = Arc::clone(&held.inner_shapes);
-            self.enter(Waiting { part, inner_shapes, member });
+            // Made one to its variant already.
+            self.enter(Waiting { part, inner_shapes, forms: None, member });
         }
     }
 

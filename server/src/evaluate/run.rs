@@ -1,9 +1,10 @@
 //! Runs labelled rows through a loaded model, in batches like those it is served with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use gpu::{Batch, InputPart, LoadedModel, Output, Timing};
-use models::{BatchId, VariantId};
+use models::{Adapter, BatchId, VariantId};
 
 use super::examples::Example;
 use super::metric::{Answer, Metric};
@@ -21,7 +22,8 @@ pub struct Answers {
     pub per_row: Duration,
 }
 
-/// Runs all rows. Neighbours of equal shape share a run where the model is served so.
+/// Runs all rows. Neighbours of equal shape share a run where the model is served so. Rows and the output scored are
+/// those of the task, for a variant that is adapted.
 ///
 /// # Errors
 /// A sentence with the first row concerned.
@@ -29,8 +31,9 @@ pub fn run(
     loaded: &mut Loaded,
     examples: &[Example],
     metric: Metric,
-    output: usize,
+    (output, adapter): (usize, Option<&Adapter>),
 ) -> Result<Answers, String> {
+    let adapter = adapter.cloned().map(Arc::new);
     let together = (loaded.batch_max as usize).clamp(1, BATCH_MAX);
     let batched = loaded.description.signature.batched;
     let (_, model) = loaded.executors.first_mut().ok_or("there is no executor")?;
@@ -41,9 +44,9 @@ pub fn run(
         let equal = rest.iter().take_while(|example| example.inner == first.inner);
         let (now, later) = rest.split_at(equal.take(together).count());
         let at = |reason: String| format!("row {} cannot be answered: {reason}", answers.len() + 1);
-        let (outputs, time) = run_batch(&mut **model, now).map_err(at)?;
-        let found = outputs.get(output).ok_or("the model gave too few outputs")?;
-        let found = take(found, now.len(), batched, metric);
+        let (outputs, time) = run_batch(&mut **model, now, adapter.as_ref()).map_err(at)?;
+        let found = scored(&outputs, output, adapter.as_deref(), batched)?;
+        let found = take(&found, now.len(), batched, metric);
         times.push(time / u32::try_from(now.len()).unwrap_or(1));
         let found = found.map_err(|reason| format!("row {}: {reason}", answers.len() + 1))?;
         answers.extend(found);
@@ -56,21 +59,47 @@ pub fn run(
 fn run_batch(
     model: &mut dyn LoadedModel,
     examples: &[Example],
+    adapter: Option<&Arc<Adapter>>,
 ) -> Result<(Vec<Output>, Duration), String> {
     let rows = u32::try_from(examples.len()).map_err(|_| "there are too many rows")?;
+    let asked = &examples[0].inner;
+    let part = |example: &Example| {
+        let adapter = adapter.cloned();
+        let mut part = InputPart { adapter, ..InputPart::new(1, example.tensors.clone()) };
+        part.adapt();
+        part
+    };
     let batch = Batch {
         id: BatchId(0),
         variant: VariantId(0),
         rows,
-        inner_shapes: examples[0].inner.clone(),
-        parts: examples
-            .iter()
-            .map(|example| InputPart { rows: 1, tensors: example.tensors.clone() })
-            .collect(),
+        inner_shapes: adapter.map_or_else(|| asked.clone(), |adapter| adapter.inner_shapes(asked)),
+        parts: examples.iter().map(part).collect(),
     };
     let mut timing = Timing::default();
     let outputs = model.run(&batch, &mut timing).map_err(|error| error.to_string())?;
     Ok((outputs, timing.total()))
+}
+
+/// The output that is scored, in the task's form.
+fn scored(
+    outputs: &[Output],
+    output: usize,
+    adapter: Option<&Adapter>,
+    batched: bool,
+) -> Result<Output, String> {
+    let step = adapter.map(|adapter| &adapter.outputs[output]);
+    let own = outputs.get(step.map_or(output, |step| step.from));
+    let mut scored = own.ok_or("the model gave too few outputs")?.clone();
+    if let Some(types) = step.and_then(|step| step.cast) {
+        scored.data = gpu::cast(&scored.data, types).expect("an adapter casts numbers");
+        scored.datatype = types.1;
+    }
+    if let Some(inner) = step.and_then(|step| step.shape.as_ref()) {
+        let rows = scored.shape.first().filter(|_| batched);
+        scored.shape = rows.into_iter().chain(inner).copied().collect();
+    }
+    Ok(scored)
 }
 
 /// An answer for each row of an output.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use batcher::Instant;
 
 use super::Service;
-use super::inference::{Account, Start, Target, chosen_of};
+use super::inference::{Account, Start, Target, chosen_of, kept_as};
 use crate::cache::{self, Answer, Cache, Join, Key, Turn, Urgency};
 use crate::driver::Pick;
 use crate::infer::{Cached, InferRequest, InferResponse, RequestTiming};
@@ -83,8 +83,10 @@ impl Service {
         let places = (0..task.members.len())
             .filter(|place| goals.allow(claim(place).accuracy, claim(place).cost));
         let best = places.max_by_key(|place| (claim(place).accuracy, std::cmp::Reverse(*place)))?;
-        let served = &task.members[best].served;
-        let answer = served.cache.as_ref()?.kept(&cache::key(request))?;
+        let member = &task.members[best];
+        let served = &member.served;
+        let kept = served.cache.as_ref()?;
+        let answer = kept.kept(&kept_as(cache::key(request), task, member))?;
         let within = request.timeout.into_iter().chain(task.settings.task.slo).min();
         let mut account = Account::open(&task.metrics, self.clock, arrived, answer.rows);
         let told = (Cached::Hit, &mut account);

@@ -13,6 +13,7 @@ use router::Rejection;
 use router::compose::{AskId, Compose, End, Heard, Step, Why};
 
 use super::Service;
+use crate::answer::{self, Author};
 use crate::check::Checked;
 use crate::clock::Clock;
 use crate::driver::{Inference, Pick};
@@ -20,7 +21,7 @@ use crate::infer::{Chosen, Composed, InferResponse, OutputTensor, RequestTiming}
 use crate::outcome::{Answer, Outcome};
 use crate::status::Failure;
 use crate::tasks::{self, Composition, Task};
-use crate::{answer, rows, votes};
+use crate::{rows, votes};
 
 /// How a request of several variants ended.
 pub(super) enum Ending {
@@ -129,6 +130,7 @@ impl Run<'_> {
             part: rows::take(part, &self.task.signature().inputs, &wanted),
             priority: *priority,
             deadline: deadline.map(|deadline| deadline.saturating_sub(elapsed)),
+            forms: self.task.forms.clone(),
         };
         let chooses = inference.task.is_some();
         let ticket = self.service.driver.submit(inference);
@@ -151,10 +153,10 @@ impl Run<'_> {
         let now = self.service.clock.now();
         let ballot = self.composition.ballot;
         let asked = &mut self.asks[ask.index()];
-        let served = &self.task.members[asked.member].served;
+        let author = self.task.members[asked.member].author();
         match outcome {
             Outcome::Answered(answer) => {
-                match ballot.map_or(Ok(Vec::new()), |ballot| votes::votes(&answer, ballot, served))
+                match ballot.map_or(Ok(Vec::new()), |ballot| votes::votes(&answer, ballot, author))
                 {
                     Ok(votes) => {
                         asked.answer = Some(answer);
@@ -171,6 +173,7 @@ impl Run<'_> {
                 decides.heard(ask, Heard::Refused, now);
             }
             Outcome::Failed(error) => {
+                let Author { served, .. } = author;
                 let text = format!("model '{}' version {}: {error}", served.model, served.version);
                 self.failed.get_or_insert(text);
                 decides.heard(ask, Heard::Failed, now);
@@ -217,9 +220,9 @@ impl Run<'_> {
         let used = self.used(end);
         let mut parts = Vec::new();
         for (_, ask, own) in &used {
-            let served = &self.task.members[ask.member].served;
+            let author = self.task.members[ask.member].author();
             let Checked { outputs, cuts, .. } = self.checked;
-            parts.push((answer::outputs(own, outputs.clone(), cuts, served)?, ask.rows.len()));
+            parts.push((answer::outputs(own, outputs.clone(), cuts, author)?, ask.rows.len()));
         }
         let whole = used.first().is_some_and(|(_, ask, _)| ask.rows.len() == end.rows.len());
         if whole && parts.len() == 1 {

@@ -9,7 +9,7 @@ use router::Rejection;
 
 use super::composed::Ending;
 use super::{Service, refusal};
-use crate::answer;
+use crate::answer::{self, Author};
 use crate::cache::{self, Key};
 use crate::check::{Checked, check};
 use crate::clock::Clock;
@@ -19,7 +19,7 @@ use crate::metrics::ModelMetrics;
 use crate::outcome::Outcome;
 use crate::served::Served;
 use crate::status::{Failure, Refusal};
-use crate::tasks::{self, Composition, Task};
+use crate::tasks::{self, Composition, Member, Task};
 
 impl Service {
     /// Runs one inference. Dropping the future cancels the request if it still waits.
@@ -99,7 +99,7 @@ impl Service {
         let outputs = answers
             .as_ref()
             .map_err(Failure::clone)
-            .and_then(|by| answer::outputs(&answered, checked.outputs, &checked.cuts, by.served()));
+            .and_then(|by| answer::outputs(&answered, checked.outputs, &checked.cuts, by.author()));
         let timing = answered.request_timing();
         let total = account.elapsed();
         self.driver
@@ -114,7 +114,7 @@ impl Service {
         let (outputs, by) = (outputs?, answers?);
         let choice = by.chosen(chosen, total);
         let response = InferResponse { model, version, id, outputs, timing, choice, cached: None };
-        Self::keep(by.served(), key, &response, rows);
+        Self::keep(by.served(), by.key(key), &response, rows);
         Ok((response, rows))
     }
 
@@ -201,6 +201,7 @@ impl Target {
         let mut checked = check(request, task.first())?;
         checked.inference.deadline = deadline;
         checked.inference.task = Some((task.id, goals));
+        checked.inference.forms = task.forms.clone();
         Ok(checked)
     }
 
@@ -250,11 +251,32 @@ impl Answers {
         }
     }
 
+    fn author(&self) -> Author<'_> {
+        match self {
+            Self::Model(served) => Author::from(&**served),
+            Self::Task(task, place) => task.members[*place].author(),
+        }
+    }
+
+    /// By what it keeps its answer.
+    fn key(&self, key: Option<Key>) -> Option<Key> {
+        match self {
+            Self::Model(_) => key,
+            Self::Task(task, place) => key.map(|key| kept_as(key, task, &task.members[*place])),
+        }
+    }
+
     /// What the client is told of it, and counted, where a task was asked for.
     fn chosen(&self, pick: Option<Pick>, took: Duration) -> Option<Box<Chosen>> {
         let Self::Task(task, place) = self else { return None };
         pick.map(|pick| chosen_of(task, *place, pick, took))
     }
+}
+
+/// By what a member keeps its answer to a task's request: not by that of a request to itself, where the answer is of
+/// another form.
+pub(super) fn kept_as(key: Key, task: &Task, member: &Member) -> Key {
+    if member.adapter.is_some() { cache::adapted_key(key, task.id) } else { key }
 }
 
 /// What the client is told of the member that answered, and counted.

@@ -141,6 +141,7 @@ impl Service {
             "source": claim.source,
             "cost": claim.cost,
             "devices": devices,
+            "adapted": member.adapter.is_some(),
             "answers": answers.map_or(0, |(_, answers)| answers),
             "feedback": { "answers": told, "mean_loss": (told > 0).then(|| loss / told as f64) },
             "profile": types::profile_json(&member.served, waiting, prediction),

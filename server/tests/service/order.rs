@@ -158,10 +158,11 @@ async fn a_prediction_counts_the_way_out_that_is_kept_back_of_the_deadline() {
         variant: VariantId(0),
         shape: Shape { id: ShapeId(0), elements: 1 },
         inner_shapes: Arc::new(vec![vec![1]]),
-        part: InputPart { rows: 1, tensors: vec![bytes_of(&[1])] },
+        part: InputPart::new(1, vec![bytes_of(&[1])]),
         priority: 1,
         deadline: Some(100 * MS),
         task: None,
+        forms: None,
     };
     let Outcome::Refused(refused) = driver.submit(inference).outcome().await else {
         panic!("90 ms are in 80 ms");
