@@ -17,6 +17,11 @@ class Graph:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
+    def scalar(self, value):
+        """A constant without dimensions; `constant` gives a single number one dimension."""
+        self.constants.append(numpy_helper.from_array(np.asarray(value), f"constant_{len(self.constants)}"))
+        return self.constants[-1].name
+
     def node(self, kind, inputs, output=None, **attributes):
         output = output or f"{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [output], name=f"{kind}_{len(self.nodes)}", **attributes))
