@@ -3,6 +3,7 @@
 pub mod curl;
 pub mod devices;
 pub mod evaluate;
+pub mod fit;
 pub mod profile;
 mod reload;
 pub mod serve;
@@ -31,6 +32,8 @@ pub enum Command {
     Profile(profile::ProfileArgs),
     /// Measures how often a model, or each variant of a task, is right on labelled rows
     Evaluate(evaluate::EvaluateArgs),
+    /// Fits the cascades of a task on labelled rows: which variants, in which order, with which thresholds
+    Fit(fit::FitArgs),
     /// Makes other forms of a model
     #[command(subcommand)]
     Variants(variants::VariantsCommand),

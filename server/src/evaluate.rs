@@ -1,5 +1,6 @@
 //! How often a model is right: labelled rows are run through it, and its answers scored.
 
+pub mod cascade;
 pub mod claims;
 pub mod derive;
 pub mod examples;

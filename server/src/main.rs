@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use server::cli::serve::{Server, THREADS_TIMEOUT};
-use server::cli::{Cli, Command, evaluate, profile, variants};
+use server::cli::{Cli, Command, evaluate, fit, profile, variants};
 use server::config::triton::without_triton_flags;
 use server::config::{Config, Flags};
 use server::cores;
@@ -38,6 +38,10 @@ fn run() -> Result<ExitCode, String> {
         }
         Command::Evaluate(args) => {
             say(evaluate::evaluate(&args)?.trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Fit(args) => {
+            say(fit::fit(&args)?.trim_end());
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -35,7 +35,8 @@ pub fn votes(answer: &Answer, ballot: Ballot, author: Author<'_>) -> Result<Vec<
     Ok(rows.map(|row| vote(row, ballot)).collect())
 }
 
-fn vote(scores: &[f64], ballot: Ballot) -> Vote {
+/// What the scores of one row say.
+pub(crate) fn vote(scores: &[f64], ballot: Ballot) -> Vote {
     // NaN is never first; of equal scores the first class is.
     let mut first = (0, f64::NEG_INFINITY);
     let mut second = f64::NEG_INFINITY;

@@ -10,13 +10,14 @@ use benches::{Bar, Error, Launch, Served, Table, task, verdict};
 use bytes::Bytes;
 use clap::Parser;
 use loadgen::client::fetch;
-use models::{Confidence, TaskSettings};
+use models::{Accuracy, Confidence, TaskSettings};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use router::compose::ensemble::{Ballots, Ensemble, Voter};
-use router::compose::fit::{Fitted, Member, Said, check, fit};
+use router::compose::fit::{CONFIDENCE, Fitted, Limit, Said, check, fit};
 use router::compose::{Compose, Heard, Step, Vote};
 use serde_json::{Value, json};
+use server::evaluate::cascade::Panel;
 use server::evaluate::npz::{self, Elements};
 
 /// Fits on one half, and asks the server on the other.
@@ -67,26 +68,33 @@ struct Rows {
     label: Vec<u32>,
     /// By variant.
     votes: Vec<Vec<Vote>>,
+    /// By variant.
+    said: Vec<Vec<Said>>,
 }
 
-/// A task's variants.
-struct Variant {
-    model: String,
-    cost: f64,
-    weight: u32,
+/// A task's variants, the cheapest first, and what the vote of each counts.
+struct Variants {
+    panel: Panel,
+    weights: Vec<u32>,
+}
+
+fn limit(loss: f64) -> Limit {
+    Limit { loss, confidence: CONFIDENCE }
 }
 
 #[expect(clippy::print_stdout, reason = "the table is this program's output")]
 fn measure(cli: &Cli) -> Result<bool, Error> {
     println!("command: {}", std::env::args().collect::<Vec<_>>().join(" "));
     let (name, text) = task::file(&cli.launch, &cli.task)?;
-    let (variants, best) = variants(&name, &text)?;
-    let models: Vec<&str> = variants.iter().map(|variant| variant.model.as_str()).collect();
+    let variants = variants(&name, &text)?;
+    let Panel { models, costs, best } = &variants.panel;
+    let (best, models) = (*best, models.iter().map(String::as_str).collect::<Vec<_>>());
     let mut rows = labelled(&cli.data)?;
     let served = cli.launch.start(&models)?;
     for model in &models {
         rows.votes.push(votes(&served, cli, model, &rows.x)?);
     }
+    rows.said = rows.votes.iter().map(|votes| said(votes, &rows.label)).collect();
     drop(served);
     let mut rng = Pcg64Mcg::seed_from_u64(cli.seed);
     let (one, other) = halves(rows.x.len(), &mut rng);
@@ -97,24 +105,24 @@ fn measure(cli: &Cli) -> Result<bool, Error> {
         other.len(),
         models[best]
     );
-    let here = members(&rows, &variants, &one);
+    let here = variants.panel.members(&rows.said, &one);
     let tiers: Vec<(f64, Fitted)> = TIERS
         .iter()
-        .map(|(loss, _)| (*loss, fit(&here, best, *loss, &mut || rng.random())))
+        .map(|(loss, _)| (*loss, fit(&here, best, limit(*loss), &mut || rng.random())))
         .collect();
-    let agreement = agree(&rows, &variants, &one);
+    let agreement = agree(&rows, &variants.weights, &one);
     let folder = tempfile::tempdir().map_err(Error::system("a folder for the fitted task"))?;
     let mut bars = Vec::new();
     let mut table = Table::new(&["who", "accuracy", "loss", "cost", "asked a row", "compute us"]);
-    cascade_repository(cli, &text, &variants, &tiers, folder.path())?;
+    cascade_repository(cli, &text, &variants.panel, &tiers, folder.path())?;
     let served = started(cli, folder.path(), &models)?;
     let mut alone = ask_all(&served, &rows, &other, models[best], None)?;
-    alone.cost = variants[best].cost;
+    alone.cost = costs[best];
     table.push(alone.row(models[best], &alone));
-    let there = members(&rows, &variants, &other);
+    let there = variants.panel.members(&rows.said, &other);
     for ((loss, fitted), (_, saved)) in tiers.iter().zip(TIERS) {
         let run = ask_all(&served, &rows, &other, &cli.task, Some(*loss))?;
-        let name = format!("cascade {:.0} %: {}", loss * 100.0, words(fitted, &variants));
+        let name = format!("cascade {:.0} %: {}", loss * 100.0, variants.panel.words(fitted));
         table.push(run.row(&name, &alone));
         let bound = check(&fitted.stages, &there, best, &mut || rng.random()).bound;
         println!(
@@ -122,7 +130,7 @@ fn measure(cli: &Cli) -> Result<bool, Error> {
             fitted.loss, fitted.bound
         );
         let what = format!("compute saved at {:.0} %, by cost", loss * 100.0);
-        bars.push(verdict(&what, 1.0 - run.cost / variants[best].cost, Bar::AtLeast(saved)));
+        bars.push(verdict(&what, 1.0 - run.cost / costs[best], Bar::AtLeast(saved)));
         let what = format!("compute saved at {:.0} %, as run", loss * 100.0);
         bars.push(verdict(&what, 1.0 - run.micros / alone.micros, Bar::AtLeast(saved)));
         let what = format!("accuracy lost at {:.0} %, rows not fitted on", loss * 100.0);
@@ -130,7 +138,7 @@ fn measure(cli: &Cli) -> Result<bool, Error> {
     }
     drop(served);
     for &(loss, _) in &TIERS {
-        let (held, saved) = held(cli, &rows, &variants, best, loss);
+        let (held, saved) = held(cli, &rows, &variants.panel, loss);
         println!(
             "cascade {:.0} %: {:.1} % of cost saved on average of {} halves",
             loss * 100.0,
@@ -138,9 +146,9 @@ fn measure(cli: &Cli) -> Result<bool, Error> {
             cli.splits
         );
         let what = format!("halves on which the loss stays within {:.0} %", loss * 100.0);
-        bars.push(verdict(&what, held, Bar::AtLeast(router::compose::fit::CONFIDENCE)));
+        bars.push(verdict(&what, held, Bar::AtLeast(CONFIDENCE)));
     }
-    let half = (&rows, &variants[..], &other[..]);
+    let half = (&rows, &variants, &other[..]);
     bars.extend(ensemble(cli, &text, half, (agreement, &alone), &mut table)?);
     println!("\n{table}");
     bars.iter().for_each(|(line, _)| println!("{line}"));
@@ -151,44 +159,42 @@ fn measure(cli: &Cli) -> Result<bool, Error> {
 fn ensemble(
     cli: &Cli,
     text: &str,
-    (rows, variants, other): (&Rows, &[Variant], &[usize]),
+    (rows, variants, other): (&Rows, &Variants, &[usize]),
     (agreement, alone): (Confidence, &Run),
     table: &mut Table,
 ) -> Result<Vec<(String, bool)>, Error> {
     let mut bars = Vec::new();
-    let models: Vec<&str> = variants.iter().map(|variant| variant.model.as_str()).collect();
+    let models: Vec<&str> = variants.panel.models.iter().map(String::as_str).collect();
     let folder = tempfile::tempdir().map_err(Error::system("a folder for the fitted task"))?;
-    let all = other.iter().filter(|&&row| vote(rows, variants, row, None).0 == rows.label[row]);
+    let all =
+        other.iter().filter(|&&row| vote(rows, &variants.weights, row, None).0 == rows.label[row]);
     let full = all.count() as f64 / other.len() as f64;
-    ensemble_repository(cli, text, variants, agreement, folder.path())?;
+    ensemble_repository(cli, text, &models, agreement, folder.path())?;
     let served = started(cli, folder.path(), &models)?;
     let run = ask_all(&served, rows, other, &cli.task, None)?;
-    table.push(run.row(&format!("ensemble of {}, agreement {agreement}", variants.len()), alone));
+    table.push(run.row(&format!("ensemble of {}, agreement {agreement}", models.len()), alone));
     let away = (run.accuracy - full).abs();
     bars.push(verdict(
         &format!("ensemble's accuracy from that of all members, {full:.4}"),
         away,
         Bar::AtMost(ENSEMBLE.0),
     ));
-    let share = run.asked / variants.len() as f64;
+    let share = run.asked / models.len() as f64;
     bars.push(verdict("inferences of all members'", share, Bar::AtMost(ENSEMBLE.1)));
     Ok(bars)
 }
 
-/// The variants by rising cost, and which of them is the most accurate.
-fn variants(file: &str, text: &str) -> Result<(Vec<Variant>, usize), Error> {
+fn variants(file: &str, text: &str) -> Result<Variants, Error> {
     let task =
         TaskSettings::from_text(file, text).map_err(|error| Error::Server(error.to_string()))?;
-    let mut claims = task.variants.clone();
+    let mut claims = task.variants;
     claims.sort_by_key(|claim| claim.cost);
-    let variant = |claim: &models::VariantClaim| {
-        let odds = f64::from(claim.accuracy) / (1.0 - f64::from(claim.accuracy));
-        let (model, cost) = (claim.model.get_ref().clone(), f64::from(claim.cost));
-        Variant { model, cost, weight: thousandths(odds.ln()) }
+    let weight = |claim: &models::VariantClaim| {
+        let accuracy = f64::from(claim.accuracy);
+        thousandths((accuracy / (1.0 - accuracy)).ln())
     };
-    let best = (0..claims.len()).max_by_key(|&place| claims[place].accuracy);
-    let best = best.ok_or_else(|| Error::Server("a task has variants".into()))?;
-    Ok((claims.iter().map(variant).collect(), best))
+    let panel = Panel::of(&claims).ok_or_else(|| Error::Server("a task has variants".into()))?;
+    Ok(Variants { panel, weights: claims.iter().map(weight).collect() })
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small weight")]
@@ -214,6 +220,7 @@ fn labelled(file: &Path) -> Result<Rows, Error> {
         x: numbers.chunks_exact(width).map(<[f32]>::to_vec).collect(),
         label,
         votes: Vec::new(),
+        said: Vec::new(),
     })
 }
 
@@ -275,50 +282,36 @@ fn halves(rows: usize, rng: &mut Pcg64Mcg) -> (Vec<usize>, Vec<usize>) {
     (order, other)
 }
 
-fn members(rows: &Rows, variants: &[Variant], of: &[usize]) -> Vec<Member> {
-    let member = |(variant, votes): (&Variant, &Vec<Vote>)| {
-        let said = |&row: &usize| Said {
-            confidence: votes[row].confidence,
-            right: votes[row].class == rows.label[row],
-        };
-        Member { cost: variant.cost, said: of.iter().map(said).collect() }
+fn said(votes: &[Vote], label: &[u32]) -> Vec<Said> {
+    let pairs = votes.iter().zip(label);
+    let said = |(vote, label): (&Vote, &u32)| Said {
+        confidence: vote.confidence,
+        right: vote.class == *label,
     };
-    variants.iter().zip(&rows.votes).map(member).collect()
-}
-
-fn words(fitted: &Fitted, variants: &[Variant]) -> String {
-    let stage = |stage: &router::compose::cascade::Stage| {
-        format!("{} < {:.3}", variants[stage.member].model, f64::from(stage.threshold))
-    };
-    let words: Vec<_> = fitted.stages.iter().map(stage).collect();
-    words.join(", ").trim_end_matches(" < 0.000").to_owned()
+    pairs.map(said).collect()
 }
 
 /// How often the loss stays within its tier on the half not fitted on, and the cost saved on average.
-fn held(cli: &Cli, rows: &Rows, variants: &[Variant], best: usize, loss: f64) -> (f64, f64) {
+fn held(cli: &Cli, rows: &Rows, panel: &Panel, loss: f64) -> (f64, f64) {
+    let best = panel.best;
     let (mut held, mut saved) = (0.0, 0.0);
     for split in 0..cli.splits {
         let mut rng = Pcg64Mcg::seed_from_u64(cli.seed + 1000 + split);
         let (one, other) = halves(rows.x.len(), &mut rng);
-        let fitted = fit(&members(rows, variants, &one), best, loss, &mut || rng.random());
-        let there = members(rows, variants, &other);
+        let fitted = fit(&panel.members(&rows.said, &one), best, limit(loss), &mut || rng.random());
+        let there = panel.members(&rows.said, &other);
         let fresh = check(&fitted.stages, &there, best, &mut || rng.random());
         held += f64::from(u8::from(fresh.loss <= loss)) / cli.splits as f64;
-        saved += (1.0 - fresh.cost / variants[best].cost) / cli.splits as f64;
+        saved += (1.0 - fresh.cost / panel.costs[best]) / cli.splits as f64;
     }
     (held, saved)
 }
 
 /// What an ensemble of all variants says of a row, the cheapest asked first, and how many it asked; all without agreement.
-fn vote(
-    rows: &Rows,
-    variants: &[Variant],
-    row: usize,
-    agreement: Option<Confidence>,
-) -> (u32, usize) {
-    let voters = variants.iter().enumerate();
-    let voters = voters.map(|(member, variant)| Voter { member, weight: variant.weight }).collect();
-    let at_once = if agreement.is_some() { 1 } else { variants.len() };
+fn vote(rows: &Rows, weights: &[u32], row: usize, agreement: Option<Confidence>) -> (u32, usize) {
+    let voters = weights.iter().enumerate();
+    let voters = voters.map(|(member, &weight)| Voter { member, weight }).collect();
+    let at_once = if agreement.is_some() { 1 } else { weights.len() };
     let mut ensemble = Ensemble::new(Ballots { voters, at_once, agreement }, 1, Instant::NEVER);
     let mut asked = Vec::new();
     loop {
@@ -338,11 +331,11 @@ fn vote(
 }
 
 /// The least agreement from which on no row of these gets another answer than from all members.
-fn agree(rows: &Rows, variants: &[Variant], of: &[usize]) -> Confidence {
+fn agree(rows: &Rows, weights: &[u32], of: &[usize]) -> Confidence {
     let share = |percent: u32| Confidence::try_from(f64::from(percent) / 100.0).unwrap_or_default();
     let same = |agreement: Confidence| {
         of.iter().all(|&row| {
-            vote(rows, variants, row, Some(agreement)).0 == vote(rows, variants, row, None).0
+            vote(rows, weights, row, Some(agreement)).0 == vote(rows, weights, row, None).0
         })
     };
     (50..=100)
@@ -354,9 +347,14 @@ fn agree(rows: &Rows, variants: &[Variant], of: &[usize]) -> Confidence {
 }
 
 /// A repository of the same models and another file of the task.
-fn repository(cli: &Cli, variants: &[Variant], folder: &Path, text: &str) -> Result<(), Error> {
+fn repository(
+    cli: &Cli,
+    models: &[impl AsRef<Path>],
+    folder: &Path,
+    text: &str,
+) -> Result<(), Error> {
     let wrong = || Error::system(folder.display().to_string());
-    for Variant { model, .. } in variants {
+    for model in models {
         let from = cli.launch.repository.join(model).canonicalize().map_err(wrong())?;
         std::os::unix::fs::symlink(from, folder.join(model)).map_err(wrong())?;
     }
@@ -376,48 +374,32 @@ fn file(cli: &Cli, text: &str, mode: &str, tables: &str) -> String {
 fn cascade_repository(
     cli: &Cli,
     text: &str,
-    variants: &[Variant],
+    panel: &Panel,
     tiers: &[(f64, Fitted)],
     folder: &Path,
 ) -> Result<(), Error> {
-    let mut tables = String::new();
-    for (loss, fitted) in tiers {
-        let last = fitted.stages.len() - 1;
-        let stage = |(place, stage): (usize, &router::compose::cascade::Stage)| {
-            let model = &variants[stage.member].model;
-            match place == last {
-                true => format!("{{ model = \"{model}\" }}"),
-                false => format!(
-                    "{{ model = \"{model}\", threshold = {:?} }}",
-                    f64::from(stage.threshold)
-                ),
-            }
-        };
-        let stages: Vec<_> = fitted.stages.iter().enumerate().map(stage).collect();
-        tables += &format!(
-            "[[cascade]]\nloss = {loss}\naccuracy = {:.4}\nsource = \"bench-cascade\"\nstages = [{}]\n",
-            fitted.accuracy,
-            stages.join(", ")
-        );
-    }
-    repository(cli, variants, folder, &file(cli, text, "cascade", &tables))
+    let tier = |(loss, fitted): &(f64, Fitted)| {
+        let loss = Accuracy::try_from(*loss).map_err(Error::Server)?;
+        Ok(panel.tier(loss, fitted, "bench-cascade").to_string())
+    };
+    let tables = tiers.iter().map(tier).collect::<Result<String, Error>>()?;
+    repository(cli, &panel.models, folder, &file(cli, text, "cascade", &tables))
 }
 
 fn ensemble_repository(
     cli: &Cli,
     text: &str,
-    variants: &[Variant],
+    models: &[&str],
     agreement: Confidence,
     folder: &Path,
 ) -> Result<(), Error> {
-    let voters: Vec<_> =
-        variants.iter().map(|variant| format!("{{ model = \"{}\" }}", variant.model)).collect();
+    let voters: Vec<_> = models.iter().map(|model| format!("{{ model = \"{model}\" }}")).collect();
     let agreement = f64::from(agreement);
     let tables = format!(
         "[ensemble]\naccuracy = 0.0\nsource = \"not measured\"\nat_once = 1\nagreement = {agreement:?}\nmembers = [{}]\n",
         voters.join(", ")
     );
-    repository(cli, variants, folder, &file(cli, text, "ensemble", &tables))
+    repository(cli, models, folder, &file(cli, text, "ensemble", &tables))
 }
 
 fn started(cli: &Cli, folder: &Path, models: &[&str]) -> Result<Served, Error> {

@@ -9,8 +9,33 @@ use models::Confidence;
 
 use super::cascade::Stage;
 
-/// Probability that the loss on as many fresh rows is within its bound.
+/// What a cascade may lose.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limit {
+    /// Of the best member's right answers, the share that may be lost.
+    pub loss: f64,
+    /// Probability that the loss on as many fresh rows is within its bound.
+    pub confidence: f64,
+}
+
+impl Limit {
+    /// On fewer rows a cascade that loses nothing there may still lose more elsewhere: `(1 - loss) ^ rows` is the chance.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a saturated count"
+    )]
+    pub fn rows_min(self) -> usize {
+        ((1.0 - self.confidence).ln() / (1.0 - self.loss).ln()).ceil() as usize
+    }
+}
+
+/// The confidence that is usual.
 pub const CONFIDENCE: f64 = 0.95;
+
+/// The highest confidence that the resamples of a bootstrap can tell, shared out among all orders.
+pub const CONFIDENCE_MAX: f64 = 0.99;
 
 /// Resamples of a bootstrap: the bound of 20 orders is then the 10th largest of them.
 const RESAMPLES: usize = 4000;
@@ -50,6 +75,8 @@ pub struct Member {
 pub struct Fitted {
     /// Who is asked.
     pub stages: Vec<Stage>,
+    /// The share of rows that reach each stage.
+    pub asked: Vec<f64>,
     /// What an answer costs, on average.
     pub cost: f64,
     /// The share of answers that are right.
@@ -60,23 +87,23 @@ pub struct Fitted {
     pub bound: f64,
 }
 
-/// The cheapest cascade that loses at most `loss` of the accuracy of member `best`; that member alone where there is
+/// The cheapest cascade that loses at most the limit of the accuracy of member `best`; that member alone where there is
 /// none. `draw` gives random numbers from 0 to 1.
 ///
 /// # Panics
 /// When members said nothing, or not of the same rows.
 #[must_use]
-pub fn fit(members: &[Member], best: usize, loss: f64, draw: &mut dyn FnMut() -> f64) -> Fitted {
+pub fn fit(members: &[Member], best: usize, limit: Limit, draw: &mut dyn FnMut() -> f64) -> Fitted {
     let alone = Stage { member: best, threshold: Confidence::NONE };
     let mut cheapest = Measured::of(vec![alone], members, best).fitted(0.0);
     let orders = orders(members, best);
-    let risk = (1.0 - CONFIDENCE) / orders.len().max(1) as f64;
+    let risk = (1.0 - limit.confidence) / orders.len().max(1) as f64;
     for order in orders {
         let path: &[f64] = if order.len() > 1 { &PATH } else { &PATH[..1] };
         for &share in path {
             let measured = Measured::of(stages(&order, members, share), members, best);
             let bound = measured.bound(risk, draw);
-            if bound > loss {
+            if bound > limit.loss {
                 break;
             }
             if measured.cost < cheapest.cost {
@@ -153,6 +180,8 @@ fn front(members: &[Member], best: usize) -> Vec<usize> {
 /// What a cascade makes of labelled rows.
 struct Measured {
     stages: Vec<Stage>,
+    /// Rows that reach each stage.
+    asked: Vec<usize>,
     cost: f64,
     rows: usize,
     /// Right by the best member and wrong by the cascade.
@@ -170,11 +199,13 @@ impl Measured {
             rows > 0 && members.iter().all(|member| member.said.len() == rows),
             "all say the same rows"
         );
-        let mut measured = Self { stages, cost: 0.0, rows, lost: 0, won: 0, wrong: 0 };
+        let asked = vec![0; stages.len()];
+        let mut measured = Self { stages, asked, cost: 0.0, rows, lost: 0, won: 0, wrong: 0 };
         for (row, best) in members[best].said.iter().enumerate() {
             let mut own = false;
-            for stage in &measured.stages {
+            for (stage, asked) in measured.stages.iter().zip(&mut measured.asked) {
                 let Member { cost, said } = &members[stage.member];
+                *asked += 1;
                 measured.cost += cost / rows as f64;
                 own = said[row].right;
                 if said[row].confidence >= stage.threshold {
@@ -196,7 +227,8 @@ impl Measured {
     fn fitted(self, bound: f64) -> Fitted {
         let (cost, loss) = (self.cost, self.loss());
         let accuracy = 1.0 - (self.lost + self.wrong) as f64 / self.rows as f64;
-        Fitted { stages: self.stages, cost, accuracy, loss, bound }
+        let asked = self.asked.iter().map(|&asked| asked as f64 / self.rows as f64).collect();
+        Fitted { stages: self.stages, asked, cost, accuracy, loss, bound }
     }
 
     /// What the loss on as many fresh rows exceeds only with that probability.
@@ -279,12 +311,35 @@ mod tests {
         vec![Member { cost: 1.0, said: cheap }, Member { cost: 100.0, said: dear }]
     }
 
+    fn limit(loss: f64) -> Limit {
+        Limit { loss, confidence: CONFIDENCE }
+    }
+
+    #[test]
+    fn each_stage_is_asked_for_what_the_one_before_leaves() {
+        let members = members(400, 5);
+        let threshold = 0.7_f64.try_into().unwrap();
+        let last = Stage { member: 1, threshold: Confidence::NONE };
+        let stages = [Stage { member: 0, threshold }, last];
+        let checked = check(&stages, &members, 1, &mut draws(1));
+        let unsure = members[0].said.iter().filter(|said| said.confidence < threshold).count();
+        assert_eq!(checked.asked, [1.0, unsure as f64 / 400.0]);
+        assert!((checked.cost - (1.0 + 100.0 * checked.asked[1])).abs() < 1e-9, "{checked:?}");
+    }
+
+    #[test]
+    fn a_smaller_loss_and_a_higher_confidence_take_more_rows() {
+        let rows = |loss, confidence| Limit { loss, confidence }.rows_min();
+        assert_eq!((rows(0.01, 0.95), rows(0.05, 0.95), rows(0.01, 0.99)), (299, 59, 459));
+        assert_eq!(rows(0.0, 0.95), usize::MAX);
+    }
+
     #[test]
     fn what_is_fitted_keeps_its_bound_on_fresh_rows_and_costs_less() {
         let (mut within, mut cost) = (0, 0.0);
         const WORLDS: u64 = 20;
         for seed in 0..WORLDS {
-            let fitted = fit(&members(800, seed), 1, 0.02, &mut draws(seed));
+            let fitted = fit(&members(800, seed), 1, limit(0.02), &mut draws(seed));
             assert!(fitted.loss <= fitted.bound && fitted.bound <= 0.02, "{fitted:?}");
             let fresh = check(&fitted.stages, &members(800, 1000 + seed), 1, &mut draws(seed));
             within += u64::from(fresh.loss <= 0.02);
@@ -296,7 +351,7 @@ mod tests {
 
     #[test]
     fn where_nothing_may_be_lost_the_best_member_answers_alone() {
-        let fitted = fit(&members(100, 1), 1, 0.0, &mut draws(1));
+        let fitted = fit(&members(100, 1), 1, limit(0.0), &mut draws(1));
         assert!(fitted.cost <= 100.0 && fitted.loss <= 0.0, "{fitted:?}");
     }
 

@@ -98,13 +98,14 @@ pub(super) fn evaluate_members(
     let rows = examples::read(&args.data, form)?;
     let metric = metric(args, &rows)?;
     let output = metric.output(&first.description.signature, args.output.as_deref())?;
+    let read = |datatype, inner: &[i64], row: &[u8]| metric.answer(datatype, inner, row);
     let reference = match reference(metric, args)? {
         None => None,
         Some(name) => {
             let member = Member { place: 0, model: name.to_owned(), version: None };
             let mut loaded = bench.load(&member)?;
             same_form(&first, &loaded)?;
-            Some(run::run(&mut loaded, &rows, metric, (output, None))?.answers)
+            Some(run::run(&mut loaded, &rows, (output, None), read)?.answers)
         }
     };
     let mut results = Vec::new();
@@ -115,7 +116,7 @@ pub(super) fn evaluate_members(
         let adapter = asked.adapter(&signature, member, &loaded.description.signature)?;
         let own = adapter.as_ref().map_or(output, |adapter| adapter.outputs[output].from);
         let name = format!("{}/{}", member.model, loaded.version);
-        let answers = run::run(loaded, &rows, metric, (output, adapter.as_ref()))
+        let answers = run::run(loaded, &rows, (output, adapter.as_ref()), read)
             .map_err(|reason| format!("{name}: {reason}"))?;
         let names = loaded.description.labels.get(own).map(Vec::as_slice).unwrap_or_default();
         let worth = match &reference {
@@ -144,7 +145,7 @@ pub(super) struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     /// The one whose inputs and outputs the rows have, and its place: the first that answers as it is.
-    fn like(self) -> Option<(usize, &'a Member)> {
+    pub(super) fn like(self) -> Option<(usize, &'a Member)> {
         let own = |member: &Member| {
             self.task.is_none_or(|task| task.variants[member.place].adapt.is_none())
         };
@@ -152,7 +153,7 @@ impl<'a> Asked<'a> {
     }
 
     /// How a member answers in that form, where its own is another.
-    fn adapter(
+    pub(super) fn adapter(
         self,
         like: &Signature,
         member: &Member,
@@ -177,6 +178,18 @@ pub(super) struct Member {
     pub(super) version: Option<u64>,
 }
 
+impl Member {
+    /// The variants of a task.
+    pub(super) fn all(settings: &TaskSettings) -> Vec<Self> {
+        let member = |(place, claim): (usize, &models::VariantClaim)| Self {
+            place,
+            model: claim.model.get_ref().clone(),
+            version: claim.version,
+        };
+        settings.variants.iter().enumerate().map(member).collect()
+    }
+}
+
 impl Subject {
     fn find(scan: &Scan, args: &EvaluateArgs) -> Result<Self, String> {
         let found = find(scan, &args.name)?;
@@ -194,12 +207,7 @@ impl Subject {
         }
         let settings = TaskSettings::from_text(&file.display().to_string(), &text)
             .map_err(|error| error.to_string())?;
-        let member = |(place, claim): (usize, &models::VariantClaim)| Member {
-            place,
-            model: claim.model.get_ref().clone(),
-            version: claim.version,
-        };
-        let members = settings.variants.iter().enumerate().map(member).collect();
+        let members = Member::all(&settings);
         Ok(Self { task: Some((file, settings)), members })
     }
 }
@@ -217,7 +225,7 @@ pub(super) fn find<'a>(scan: &'a Scan, name: &str) -> Result<&'a FoundModel, Str
 pub(super) struct Bench<'a> {
     scan: &'a Scan,
     workshop: Workshop,
-    runtime: String,
+    pub(super) runtime: String,
 }
 
 impl<'a> Bench<'a> {
@@ -365,7 +373,7 @@ fn write(subject: &Subject, measurement: &Measurement, cost: bool) -> Result<Str
     Ok(format!("written to {name}\n"))
 }
 
-fn file_name(path: &Path) -> String {
+pub(super) fn file_name(path: &Path) -> String {
     path.file_name()
         .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }

@@ -142,7 +142,7 @@ mod tests {
         let words = ["punctual", "profile"].iter().chain(words);
         match Cli::try_parse_from(words).unwrap().command {
             Command::Profile(args) => profile(&args),
-            Command::Serve(_) | Command::Evaluate(_) | Command::Variants(_) => {
+            Command::Serve(_) | Command::Evaluate(_) | Command::Fit(_) | Command::Variants(_) => {
                 panic!("asked for a profile")
             }
         }

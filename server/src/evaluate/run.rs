@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gpu::{Batch, InputPart, LoadedModel, Output, Timing};
-use models::{Adapter, BatchId, VariantId};
+use models::{Adapter, BatchId, DataType, VariantId};
 
 use super::examples::Example;
-use super::metric::{Answer, Metric};
 use crate::service::Loaded;
 
 /// Rows of one run at most, however many pay: the table's times are those of usual batches.
@@ -15,24 +14,24 @@ const BATCH_MAX: usize = 32;
 
 /// What a model made of all rows.
 #[derive(Clone, Debug)]
-pub struct Answers {
+pub struct Answers<T> {
     /// In the order of the rows.
-    pub answers: Vec<Answer>,
+    pub answers: Vec<T>,
     /// The median over runs of the time of a run divided by its rows.
     pub per_row: Duration,
 }
 
-/// Runs all rows. Neighbours of equal shape share a run where the model is served so. Rows and the output scored are
-/// those of the task, for a variant that is adapted.
+/// Runs all rows, and reads of each the output's type, shape and elements. Neighbours of equal shape share a run where the
+/// model is served so. Rows and the output are those of the task, for a variant that is adapted.
 ///
 /// # Errors
 /// A sentence with the first row concerned.
-pub fn run(
+pub fn run<T>(
     loaded: &mut Loaded,
     examples: &[Example],
-    metric: Metric,
     (output, adapter): (usize, Option<&Adapter>),
-) -> Result<Answers, String> {
+    read: impl Fn(DataType, &[i64], &[u8]) -> Result<T, String>,
+) -> Result<Answers<T>, String> {
     let adapter = adapter.cloned().map(Arc::new);
     let together = (loaded.batch_max as usize).clamp(1, BATCH_MAX);
     let batched = loaded.description.signature.batched;
@@ -46,7 +45,7 @@ pub fn run(
         let at = |reason: String| format!("row {} cannot be answered: {reason}", answers.len() + 1);
         let (outputs, time) = run_batch(&mut **model, now, adapter.as_ref()).map_err(at)?;
         let found = scored(&outputs, output, adapter.as_deref(), batched)?;
-        let found = take(&found, now.len(), batched, metric);
+        let found = take(&found, now.len(), batched, &read);
         times.push(time / u32::try_from(now.len()).unwrap_or(1));
         let found = found.map_err(|reason| format!("row {}: {reason}", answers.len() + 1))?;
         answers.extend(found);
@@ -103,17 +102,15 @@ fn scored(
 }
 
 /// An answer for each row of an output.
-fn take(
+fn take<T>(
     output: &Output,
     rows: usize,
     batched: bool,
-    metric: Metric,
-) -> Result<Vec<Answer>, String> {
+    read: impl Fn(DataType, &[i64], &[u8]) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
     let inner = output.shape.get(usize::from(batched)..).unwrap_or_default();
     let size = output.data.len() / rows;
     (0..rows)
-        .map(|row| {
-            metric.answer(output.datatype, inner, &output.data[row * size..(row + 1) * size])
-        })
+        .map(|row| read(output.datatype, inner, &output.data[row * size..(row + 1) * size]))
         .collect()
 }
