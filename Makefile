@@ -105,5 +105,5 @@ $(RUNTIME): models/examples/fetch_onnxruntime.py models/examples/onnxruntime.loc
 examples: ## Makes the example models in target/examples and their real inputs in target/example-inputs.
 	@$(PYTHON) models/examples/make.py
 
-examples-families: ## Makes more families of variants, sentence embeddings and readers of text, in target/families (fetches 220 MB).
+examples-families: ## Makes more families of variants, of sentences, text and pictures, in target/families (fetches 300 MB).
 	@$(PYTHON) models/examples/make.py families

@@ -1,7 +1,7 @@
 """Makes the example models in target/examples and their real inputs in target/example-inputs; at once where both stand.
 
 usage: make.py [families]    (any Python >= 3.9 with pip and venv; the building itself runs in target/venv/examples)
-With `families` those of families/ in target/families and target/family-inputs: 220 MB are fetched for them.
+With `families` those of families/ in target/families and target/family-inputs: 300 MB are fetched for them.
 """
 
 import subprocess
