@@ -98,13 +98,9 @@ fn measure(cli: &Cli) -> Result<bool, Error> {
     drop(served);
     let mut rng = Pcg64Mcg::seed_from_u64(cli.seed);
     let (one, other) = halves(rows.x.len(), &mut rng);
-    println!(
-        "seed {}, {} rows fit, {} others check, next to {}",
-        cli.seed,
-        one.len(),
-        other.len(),
-        models[best]
-    );
+    let (fitted_on, checked_on) = (one.len(), other.len());
+    print!("seed {}, {fitted_on} rows fit, {checked_on} others check, ", cli.seed);
+    println!("next to {}", models[best]);
     let here = variants.panel.members(&rows.said, &one);
     let tiers: Vec<(f64, Fitted)> = TIERS
         .iter()

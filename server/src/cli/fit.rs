@@ -274,7 +274,8 @@ fn judge(
 
 /// Whether it is another than the best variant alone.
 fn saves(panel: &Panel, fitted: &Fitted) -> bool {
-    fitted.cost < panel.costs[panel.best]
+    // Not by the cost, which is a mean with the noise of binary fractions.
+    fitted.stages.iter().any(|stage| stage.member != panel.best)
 }
 
 fn said_of(panel: &Panel, fitted: &Fitted, limit: Limit) -> String {
@@ -283,9 +284,7 @@ fn said_of(panel: &Panel, fitted: &Fitted, limit: Limit) -> String {
     let mut text =
         format!("\nloss of at most {loss} % next to {best}, {confidence} % confidence: ");
     if !saves(panel, fitted) {
-        text += &format!(
-            "no cascade that is cheaper keeps it on these rows, and {best} answers alone\n"
-        );
+        text += &format!("no cheaper cascade keeps it on these rows, and {best} answers alone\n");
         return text;
     }
     writeln!(
