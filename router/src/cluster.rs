@@ -47,17 +47,12 @@ struct ExecutorState {
 }
 
 impl ExecutorState {
-    /// The running batch begins now. Beyond twice its margin it is a straggler.
-    fn begin(&mut self, median: Duration, planned: Duration, now: Instant) {
+    /// The running batch begins now. Beyond twice its margin and `patience` it is a straggler.
+    fn begin(&mut self, (median, planned): (Duration, Duration), patience: Duration, now: Instant) {
         let margin = planned.saturating_sub(median);
         self.began = now;
-        self.due = now + planned + margin;
+        self.due = now + planned + margin + patience;
         self.follows = now + median + added(margin, median);
-    }
-
-    /// Takes so long that it may take much longer.
-    fn overdue(&self, now: Instant) -> bool {
-        self.running.is_some() && now > self.due
     }
 }
 
@@ -228,7 +223,7 @@ impl Cluster {
             self.take_off(index);
         } else {
             state.running = Some(batch);
-            state.begin(median, planned, now);
+            state.begin((median, planned), self.lead, now);
             self.watch(index, now);
         }
         start
@@ -258,7 +253,7 @@ impl Cluster {
         now: Instant,
     ) {
         let state = &mut self.executors[executor.index()];
-        state.begin(median, planned, now);
+        state.begin((median, planned), self.lead, now);
         state.expected_free = now + median;
         state.planned_free = now + planned;
         self.frees.set(executor.0, state.planned_free);
@@ -362,7 +357,7 @@ impl Cluster {
         let mut idle = common(placed, &self.idle).map(|index| self.opening(index, now));
         let ahead = || {
             let ahead = common(placed, &self.ahead);
-            let ahead = ahead.filter(|&index| !self.executors[index].overdue(now));
+            let ahead = ahead.filter(|&index| !self.straggles(index, now));
             ahead.map(|index| self.opening(index, now))
         };
         idle.find(untried).or_else(|| ahead().filter(untried).min())
@@ -371,7 +366,7 @@ impl Cluster {
     /// That executor, if it takes a batch.
     pub(crate) fn opening_of(&self, executor: ExecutorId, now: Instant) -> Option<Opening> {
         let index = executor.index();
-        let ends = || self.ahead.contains(index) && !self.executors[index].overdue(now);
+        let ends = || self.ahead.contains(index) && !self.straggles(index, now);
         let open = self.idle.contains(index) || ends();
         open.then(|| self.opening(index, now))
     }
@@ -381,23 +376,29 @@ impl Cluster {
         self.idle.is_clear()
     }
 
+    /// The run there takes so long that it may take much longer, and there are other executors.
+    fn straggles(&self, index: usize, now: Instant) -> bool {
+        let state = &self.executors[index];
+        self.executors.len() > 1 && state.running.is_some() && now > state.due
+    }
+
     /// The first batch behind a straggler, if some executor is idle.
     pub(crate) fn stuck(&self, now: Instant) -> Option<(ExecutorId, BatchId)> {
         if self.idle.is_clear() {
             return None;
         }
-        let stuck = self.followed.ones().filter(|&index| self.executors[index].overdue(now));
+        let stuck = self.followed.ones().filter(|&index| self.straggles(index, now));
         stuck.filter_map(|index| Some((executor_id(index), self.executors[index].next?))).next()
     }
 
-    /// When a batch launched now would start there, as planned: no earlier than `now`. Where there are others, a
+    /// When a batch launched now would start there, as planned: no earlier than `now`. A
     /// straggler is expected to take as long again as it has.
     pub(crate) fn planned_start(&self, executor: ExecutorId, now: Instant) -> Instant {
         if self.idle.contains(executor.index()) {
             return now;
         }
         let state = &self.executors[executor.index()];
-        if self.executors.len() > 1 && state.overdue(now) {
+        if self.straggles(executor.index(), now) {
             now + now.since(state.began)
         } else {
             state.planned_free.max(now)
