@@ -47,6 +47,10 @@ struct ExecutorState {
 }
 
 impl ExecutorState {
+    fn overdue(&self, now: Instant) -> bool {
+        self.running.is_some() && now > self.due
+    }
+
     /// The running batch begins now. Beyond twice its margin and `patience` it is a straggler.
     fn begin(&mut self, (median, planned): (Duration, Duration), patience: Duration, now: Instant) {
         let margin = planned.saturating_sub(median);
@@ -183,7 +187,7 @@ impl Cluster {
         now: Instant,
     ) -> impl Iterator<Item = Instant> + '_ {
         let arriving = self.arriving.iter().filter(move |(what, ..)| *what == variant);
-        arriving.map(move |&(_, executor, at)| self.planned_start(executor, now).max(at))
+        arriving.map(move |&(_, executor, at)| self.planned_start(executor, variant, now).max(at))
     }
 
     /// What that executor holds: the batch that runs and the one ahead.
@@ -357,7 +361,7 @@ impl Cluster {
         let mut idle = common(placed, &self.idle).map(|index| self.opening(index, now));
         let ahead = || {
             let ahead = common(placed, &self.ahead);
-            let ahead = ahead.filter(|&index| !self.straggles(index, now));
+            let ahead = ahead.filter(|&index| !self.straggles(index, variant, now));
             ahead.map(|index| self.opening(index, now))
         };
         idle.find(untried).or_else(|| ahead().filter(untried).min())
@@ -366,8 +370,7 @@ impl Cluster {
     /// That executor, if it takes a batch.
     pub(crate) fn opening_of(&self, executor: ExecutorId, now: Instant) -> Option<Opening> {
         let index = executor.index();
-        let ends = || self.ahead.contains(index) && !self.straggles(index, now);
-        let open = self.idle.contains(index) || ends();
+        let open = self.idle.contains(index) || self.ahead.contains(index);
         open.then(|| self.opening(index, now))
     }
 
@@ -376,10 +379,9 @@ impl Cluster {
         self.idle.is_clear()
     }
 
-    /// The run there takes so long that it may take much longer, and there are other executors.
-    fn straggles(&self, index: usize, now: Instant) -> bool {
-        let state = &self.executors[index];
-        self.executors.len() > 1 && state.running.is_some() && now > state.due
+    /// The run there is a straggler, and a batch of that variant could run elsewhere.
+    fn straggles(&self, index: usize, variant: VariantId, now: Instant) -> bool {
+        self.executors[index].overdue(now) && self.count(variant) > 1
     }
 
     /// The first batch behind a straggler, if some executor is idle.
@@ -387,18 +389,23 @@ impl Cluster {
         if self.idle.is_clear() {
             return None;
         }
-        let stuck = self.followed.ones().filter(|&index| self.straggles(index, now));
+        let stuck = self.followed.ones().filter(|&index| self.executors[index].overdue(now));
         stuck.filter_map(|index| Some((executor_id(index), self.executors[index].next?))).next()
     }
 
-    /// When a batch launched now would start there, as planned: no earlier than `now`. A
-    /// straggler is expected to take as long again as it has.
-    pub(crate) fn planned_start(&self, executor: ExecutorId, now: Instant) -> Instant {
+    /// When a batch of that variant launched now would start there, as planned: no earlier than `now`. Where it could
+    /// run elsewhere, a straggler is expected to take as long again as it has.
+    pub(crate) fn planned_start(
+        &self,
+        executor: ExecutorId,
+        variant: VariantId,
+        now: Instant,
+    ) -> Instant {
         if self.idle.contains(executor.index()) {
             return now;
         }
         let state = &self.executors[executor.index()];
-        if self.straggles(executor.index(), now) {
+        if self.straggles(executor.index(), variant, now) {
             now + now.since(state.began)
         } else {
             state.planned_free.max(now)
@@ -407,10 +414,10 @@ impl Cluster {
 
     /// By how much sooner than planned the executor that is planned to be free first is expected to be, at the median.
     pub(crate) fn sooner(&self, variant: VariantId, now: Instant) -> Duration {
-        let planned = |executor: &ExecutorId| self.planned_start(*executor, now);
+        let planned = |executor: &ExecutorId| self.planned_start(*executor, variant, now);
         let Some(first) = self.with(variant).min_by_key(planned) else { return Duration::ZERO };
         let expected = self.executors[first.index()].expected_free.max(now);
-        self.planned_start(first, now).since(expected)
+        self.planned_start(first, variant, now).since(expected)
     }
 
     /// When a batch of that variant could start anywhere, as planned; never if no executor has it.
@@ -429,7 +436,7 @@ impl Cluster {
         {
             return at.min(soon);
         }
-        let starts = self.with(variant).map(|executor| self.planned_start(executor, now));
+        let starts = self.with(variant).map(|executor| self.planned_start(executor, variant, now));
         starts.min().unwrap_or(Instant::NEVER).min(soon)
     }
 }

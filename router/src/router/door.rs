@@ -154,9 +154,10 @@ impl Outlook for FromLane<'_> {
     }
 
     fn starts(&self, into: &mut Vec<Instant>) {
-        let executors = self.cluster.with(self.lanes[self.lane].variant);
+        let variant = self.lanes[self.lane].variant;
+        let start = |executor| self.cluster.planned_start(executor, variant, self.now);
         into.clear();
-        into.extend(executors.map(|executor| self.cluster.planned_start(executor, self.now)));
-        into.extend(self.cluster.starts_after_arrival(self.lanes[self.lane].variant, self.now));
+        into.extend(self.cluster.with(variant).map(start));
+        into.extend(self.cluster.starts_after_arrival(variant, self.now));
     }
 }

@@ -328,7 +328,8 @@ impl Router {
             };
             let patience = slo.latency.saturating_sub(run * 2);
             let mut others = self.cluster.with(tight).filter(|&other| other != executor);
-            if !others.any(|other| self.cluster.planned_start(other, now) <= now + patience) {
+            if !others.any(|other| self.cluster.planned_start(other, tight, now) <= now + patience)
+            {
                 limit = Some(limit.map_or(patience, |limit| limit.min(patience)));
             }
         }

@@ -180,7 +180,7 @@ impl Router {
             let may_go = |other| self.may_go(executor, other);
             let used = shelf.victims(weights.bytes, may_go, &mut victims)?;
             let loaded = shelf.loaded_at(weights.load, now);
-            let start = self.cluster.planned_start(executor, now).max(loaded);
+            let start = self.cluster.planned_start(executor, id, now).max(loaded);
             Some((start, used, std::cmp::Reverse(shelf.free()), executor))
         };
         self.store.executors().filter_map(place).min()
