@@ -47,7 +47,7 @@ pub struct Signature {
 }
 
 impl TensorSpec {
-    fn form(&self) -> String {
+    pub(crate) fn form(&self) -> String {
         let dims: Vec<_> = self.dims.iter().map(|dim| dim.protocol().to_string()).collect();
         format!("{} [{}]", self.datatype, dims.join(", "))
     }

@@ -2,6 +2,7 @@
 
 mod adapt;
 mod answer;
+mod coded;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,6 +16,7 @@ pub use self::answer::{
     AnswerMode, CascadeTier, ConfidenceRules, EnsembleRules, HedgeRules, Measure, Scores,
     StageClaim, VoterClaim,
 };
+pub use self::coded::CodedRules;
 use crate::duration::deserialize_duration_option;
 use crate::settings::{line_of, sentence};
 use crate::{Accuracy, CatalogError, Cost, Goals, Objective, Signature};
@@ -41,6 +43,8 @@ pub struct TaskSettings {
     pub ensemble: Option<EnsembleRules>,
     /// When a second is asked, where `answer` says so.
     pub hedge: Option<HedgeRules>,
+    /// The linear model whose requests share parity requests, where `answer` says so.
+    pub coded: Option<CodedRules>,
     #[serde(skip)]
     file: String,
     #[serde(skip)]
@@ -285,7 +289,7 @@ mod tests {
         assert!(task.task.accuracy_floor.is_some() && task.task.cost_ceiling.is_some());
         assert_eq!((task.task.answer, task.cascade.len()), (AnswerMode::Cascade, 1));
         assert!(task.task.max_accuracy_loss.is_some() && task.confidence.is_some());
-        assert!(task.ensemble.is_some() && task.hedge.is_some());
+        assert!(task.ensemble.is_some() && task.hedge.is_some() && task.coded.is_some());
         assert_eq!(task.task.objective, Some(Objective::Accuracy));
         assert_eq!(task.variants.len(), 3);
         assert!(task.variants[1].adapt.is_some());

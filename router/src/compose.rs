@@ -8,6 +8,7 @@ mod asks;
 pub mod cascade;
 #[cfg(test)]
 mod cases;
+pub mod coded;
 pub mod ensemble;
 pub mod fit;
 pub mod hedge;

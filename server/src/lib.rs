@@ -21,6 +21,7 @@ pub mod logging;
 pub mod metrics;
 pub mod outcome;
 pub mod pad;
+mod parity;
 pub mod post;
 pub mod profiles;
 pub mod record;

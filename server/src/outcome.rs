@@ -20,7 +20,7 @@ pub enum Outcome {
 }
 
 /// A request's share of its batch's outputs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Answer {
     /// The outputs of the whole batch, in the model's order.
     pub outputs: Arc<Vec<Output>>,

@@ -1,6 +1,7 @@
 //! What both protocols ask of the server, in plain types: the HTTP and gRPC layers only translate.
 
 mod cached;
+mod coded;
 mod composed;
 mod feedback;
 mod inference;
@@ -219,6 +220,7 @@ impl Service {
         let replaced = self.catalog.insert(Arc::new(served));
         self.tasks.refresh(&self.catalog, &self.driver);
         drop(replaced);
+        self.tasks.look_again(&self.catalog, &self.driver);
     }
 
     /// Takes a version, or a task, away from new requests; it is unloaded, and `gone` called, when its accepted ones are answered.

@@ -1,7 +1,9 @@
 //! Tasks that take requests, and the served versions that answer them: looked up without a lock, renewed as models come
 //! and go.
 
+mod coding;
 mod composition;
+mod linear;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +11,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::ArcSwap;
 use metrics::Counter;
-use models::{Adapter, Goals, Signature, TaskId, TaskSettings, VariantClaim, VariantId};
+use models::{
+    Adapter, AnswerMode, Goals, Signature, TaskId, TaskSettings, VariantClaim, VariantId,
+};
 use parking_lot::Mutex;
 use router::{Choice, SELECTIONS, TaskSpec};
 
@@ -17,7 +21,9 @@ use crate::answer::Author;
 use crate::driver::{Driver, Forms};
 use crate::feedback::AnswersGiven;
 use crate::metrics::{ModelMetrics, Verdicts};
+use crate::parity::Numbers;
 use crate::served::{Catalog, Served};
+pub use crate::tasks::coding::{Coding, Held, Wanted};
 pub use crate::tasks::composition::Composition;
 
 /// A task has one version: what it names changes, what it asks and answers does not.
@@ -40,6 +46,8 @@ pub struct Task {
     pub metrics: Arc<ModelMetrics>,
     /// Its last answers, for feedback.
     pub given: Arc<AnswersGiven>,
+    /// Its requests that share parity requests, where its answers are coded and its model was seen to be linear.
+    pub coding: Option<Arc<Coding>>,
 }
 
 /// A served version that can answer a task's requests.
@@ -130,11 +138,12 @@ impl Task {
         }
     }
 
-    fn same_members(&self, other: &Self) -> bool {
+    fn same(&self, other: &Self) -> bool {
         let variants = |task: &Self| -> Vec<_> {
             task.members.iter().map(|member| member.served.variant).collect()
         };
-        self.id == other.id && variants(self) == variants(other)
+        let coded = self.coding.is_some() == other.coding.is_some();
+        self.id == other.id && variants(self) == variants(other) && coded
     }
 }
 
@@ -153,6 +162,15 @@ struct Declared {
     settings: Arc<TaskSettings>,
     metrics: Arc<ModelMetrics>,
     given: Arc<AnswersGiven>,
+    linear: Option<Looked>,
+}
+
+/// Whether requests of a coded task can be added up, as the variants that answer them and their sums were seen to do.
+#[derive(Clone, Debug)]
+struct Looked {
+    variants: [VariantId; 2],
+    /// The answer to a row of zeros, if they can.
+    zero: Option<Arc<Numbers>>,
 }
 
 impl Tasks {
@@ -165,22 +183,26 @@ impl Tasks {
     /// Takes a task into service, or another file of one that is.
     ///
     /// # Errors
-    /// Its policy is not known, or two of its variants that are served do not fit each other: by file and line.
+    /// By file and line: its policy is not known, two of its variants that are served do not fit each other, or its
+    /// answers are to be coded and its model is not linear, which is looked at here.
     pub fn declare(
         &self,
         name: &str,
         settings: TaskSettings,
         metrics: Arc<ModelMetrics>,
-        served: (&Catalog, &Driver),
+        served: (&Catalog, &Arc<Driver>),
     ) -> Result<(), String> {
         check_policy(&settings)?;
         let id = TaskId(self.next.fetch_add(1, Ordering::Relaxed));
-        let declared =
-            Declared { id, settings: Arc::new(settings), metrics, given: Arc::default() };
+        let (settings, given) = (Arc::new(settings), Arc::default());
+        let mut declared = Declared { id, settings, metrics, given, linear: None };
         let members = declared.members(served.0, Err)?;
         if let Some(first) = members.iter().find(|member| member.adapter.is_none()) {
             let checked = declared.settings.check_confidence(&first.served.signature);
             checked.map_err(|error| error.to_string())?;
+        }
+        if let Some(places) = declared.coded(&members) {
+            declared.linear = Some(declared.look(&members, places, served.1)?);
         }
         let before = self.declared.lock().insert(name.to_owned(), declared);
         self.refresh(served.0, served.1);
@@ -217,10 +239,12 @@ impl Tasks {
             if members.is_empty() {
                 continue;
             }
-            let Declared { id, settings, metrics, given } = declared.clone();
+            let coding = declared.coding(&members);
+            let Declared { id, settings, metrics, given, linear: _ } = declared.clone();
             let forms = forms(&members);
-            let task = Task { id, name: name.clone(), settings, members, forms, metrics, given };
-            let same = known.filter(|known| known.same_members(&task)).map(Arc::clone);
+            let task =
+                Task { id, name: name.clone(), settings, members, forms, metrics, given, coding };
+            let same = known.filter(|known| known.same(&task)).map(Arc::clone);
             let task = same.unwrap_or_else(|| {
                 // The scheduler first: whoever finds the task here may be answered by any of its members.
                 driver.load_task(task.spec());
@@ -230,9 +254,77 @@ impl Tasks {
         }
         self.table.store(Arc::new(table));
     }
+
+    /// Looks whether models that came since a coded task did are linear. Until then, and if they are not, one variant
+    /// answers its requests.
+    pub fn look_again(&self, catalog: &Catalog, driver: &Arc<Driver>) {
+        let declared = self.declared.lock().clone();
+        let coded = |own: &Declared| own.settings.task.answer == AnswerMode::Coded;
+        for (name, declared) in declared.into_iter().filter(|(_, own)| coded(own)) {
+            let members = declared.members(catalog, |_| Ok(())).unwrap_or_default();
+            let Some(places) = declared.coded(&members) else { continue };
+            let variants = places.map(|place| members[place].served.variant);
+            if declared.linear.as_ref().is_some_and(|looked| looked.variants == variants) {
+                continue;
+            }
+            let looked = declared.look(&members, places, driver).unwrap_or_else(|reason| {
+                tracing::error!(task = name, reason, "one variant answers");
+                Looked { variants, zero: None }
+            });
+            let mut current = self.declared.lock();
+            if let Some(current) = current.get_mut(&name).filter(|own| own.id == declared.id) {
+                current.linear = Some(looked);
+            }
+            drop(current);
+            self.refresh(catalog, driver);
+        }
+    }
 }
 
 impl Declared {
+    /// Where among these members those are that answer a coded task's requests and their sums, if both are.
+    fn coded(&self, members: &[Member]) -> Option<[usize; 2]> {
+        let rules = self.settings.coded.as_ref()?;
+        let coded = self.settings.task.answer == AnswerMode::Coded;
+        let place = |model: &str| members.iter().position(|member| member.served.model == model);
+        let places = [place(rules.model.get_ref())?, place(rules.parity())?];
+        coded.then_some(places)
+    }
+
+    fn look(
+        &self,
+        members: &[Member],
+        places: [usize; 2],
+        driver: &Arc<Driver>,
+    ) -> Result<Looked, String> {
+        if places.iter().any(|&place| members[place].adapter.is_some()) {
+            let reason =
+                "a variant that is adapted cannot be coded: name one that answers as it is";
+            return Err(self.settings.not_coded(reason.to_owned()).to_string());
+        }
+        let [model, parity] = places.map(|place| &members[place].served);
+        let fits = self.settings.check_coded_signature(&model.signature);
+        fits.map_err(|error| error.to_string())?;
+        let pair = linear::Pair { model, parity, group: self.group() };
+        let zero = linear::zero(driver, &pair);
+        let zero = zero.map_err(|reason| self.settings.not_coded(reason).to_string())?;
+        Ok(Looked { variants: [model.variant, parity.variant], zero: Some(Arc::new(zero)) })
+    }
+
+    fn group(&self) -> usize {
+        self.settings.coded.as_ref().map_or(2, |rules| *rules.group.get_ref() as usize)
+    }
+
+    /// Nothing yet, of a coded task whose variants were seen to be linear.
+    fn coding(&self, members: &[Member]) -> Option<Arc<Coding>> {
+        let places = self.coded(members)?;
+        let Looked { variants, zero } = self.linear.as_ref()?;
+        let same = *variants == places.map(|place| members[place].served.variant);
+        let zero = zero.as_ref().filter(|_| same)?;
+        let reconstructed = self.metrics.reconstructed();
+        Some(Arc::new(Coding::new(places, self.group(), Arc::clone(zero), reconstructed)))
+    }
+
     /// Those of the variants that are served, if one of them answers as it is. One that does not fit the first of those
     /// is left out, if `misfit` allows it.
     fn members(

@@ -23,6 +23,8 @@ pub enum AnswerMode {
     Ensemble,
     /// The one that is chosen, and another if that one is late.
     Hedged,
+    /// That of one linear model, reconstructed from others' and their sum's if it is late.
+    Coded,
 }
 
 /// Where a variant says how sure it is.
@@ -179,6 +181,7 @@ impl TaskSettings {
             AnswerMode::Cascade => [confidence, self.cascade.is_empty().then_some("cascade")],
             AnswerMode::Ensemble => [confidence, self.ensemble.is_none().then_some("ensemble")],
             AnswerMode::Hedged => [None, self.hedge.is_none().then_some("hedge")],
+            AnswerMode::Coded => [None, self.coded.is_none().then_some("coded")],
         };
         if let Some(missing) = tables.into_iter().flatten().next() {
             let reason = format!("`answer`: there is no table `{missing}`, which it needs");
@@ -195,6 +198,7 @@ impl TaskSettings {
         if let Some(ensemble) = &self.ensemble {
             self.check_ensemble(ensemble)?;
         }
+        self.check_coded()?;
         let Some(HedgeRules { patience }) = &self.hedge else { return Ok(()) };
         match (0.0..=100.0).contains(patience.get_ref()) {
             true => Ok(()),
@@ -260,7 +264,11 @@ impl TaskSettings {
         Ok(())
     }
 
-    fn check_member(&self, model: &Spanned<String>, key: &str) -> Result<(), CatalogError> {
+    pub(super) fn check_member(
+        &self,
+        model: &Spanned<String>,
+        key: &str,
+    ) -> Result<(), CatalogError> {
         let name = model.get_ref();
         match self.place_of(name) {
             Some(_) => Ok(()),

@@ -334,6 +334,11 @@ impl ModelMetrics {
         Registrar(&self.store).counter(name::TASK_ASKED, &[("variant", variant)])
     }
 
+    /// Counts this task's answers that followed from those of other requests. For whoever keeps it.
+    pub fn reconstructed(&self) -> Counter {
+        Registrar(&self.store).counter(name::TASK_RECONSTRUCTED, &[])
+    }
+
     /// The model's name.
     #[must_use]
     pub fn name(&self) -> &str {

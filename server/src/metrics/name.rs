@@ -33,6 +33,7 @@ pub(super) const PROFILE_MEDIAN: &str = "punctual_profile_median_seconds";
 pub(super) const PROFILE_P99: &str = "punctual_profile_p99_seconds";
 /// By `variant`.
 pub(super) const TASK_ASKED: &str = "punctual_task_asked_total";
+pub(super) const TASK_RECONSTRUCTED: &str = "punctual_task_reconstructed_total";
 /// By `variant`.
 pub(super) const TASK_ANSWERS: &str = "punctual_task_answers_total";
 /// By `variant`.

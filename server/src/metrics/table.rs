@@ -148,7 +148,7 @@ const fn machine(
 
 /// Every metric, in the order of the scrape.
 #[rustfmt::skip] // One row, one or two lines: a table is read down its columns.
-pub static ALL: [Metric; 56] = [
+pub static ALL: [Metric; 57] = [
     counter("nv_inference_request_success", Unit::Requests, "Requests answered.",
         |model, to| to.value(model.answered_requests())),
     counter("nv_inference_request_failure", Unit::Requests, "Requests not answered, by Triton's reasons.", failures),
@@ -237,6 +237,8 @@ pub static ALL: [Metric; 56] = [
     gauge(name::CACHE_BYTES, Unit::Bytes, "Bytes of the answers that are kept.",
         |model, to| to.value_if(model.gauge(name::CACHE_BYTES))),
     counter(name::TASK_ASKED, Unit::Requests, "Requests to a variant for answers that several variants give together.", task_asked),
+    counter(name::TASK_RECONSTRUCTED, Unit::Requests, "Requests of a coded task whose answer followed from others'; absent where none are coded.",
+        |model, to| to.value_if(model.counter_if(name::TASK_RECONSTRUCTED))),
     machine("punctual_models_loaded", Unit::Models, "Model versions served.", |process, to| to.value(process.models)),
     machine("punctual_executor_model_bytes", Unit::Bytes, "Memory that models take of an executor's, where that is limited.",
         |process, to| of_executors(&process.memory, |(used, _)| *used, to)),

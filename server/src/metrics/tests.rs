@@ -83,6 +83,7 @@ fn a_scrape_states_help_and_type_of_each_metric_once_and_before_its_samples() {
         model.profiled(&LatencyProfile::linear(MS, MS, 4));
         model.answers_of("a/1").increment(1);
         model.asked_of("a/1").increment(1);
+        model.reconstructed().increment(1);
         model.cached().bytes.set(1.0);
         model.verdicts_of("a/1").told(models::Share::try_from(0.5).unwrap());
     }

@@ -294,7 +294,8 @@ impl Run<'_> {
     }
 }
 
-async fn wait(clock: Clock, at: Instant) {
+/// Until then.
+pub(super) async fn wait(clock: Clock, at: Instant) {
     match at {
         Instant::NEVER => std::future::pending().await,
         at => tokio::time::sleep(clock.until(at)).await,

@@ -8,6 +8,9 @@ use crate::status::Failure;
 
 /// Why answers of a cascade or an ensemble have no id.
 const OF_SEVERAL: &str = "; an answer that a cascade or an ensemble gave has no `answer_id` and takes no feedback, since no one variant's worth can be told from it: state an `objective` to be answered by one variant";
+/// Why nothing can be said of an answer of a coded task.
+const OF_ONE: &str =
+    "; the answers of a coded task take no feedback: there is no choice that could learn from it";
 
 impl Service {
     /// Lets a task learn what one of its answers was worth.
@@ -21,6 +24,7 @@ impl Service {
                 let why = match task.settings.task.answer {
                     AnswerMode::One | AnswerMode::Hedged => "",
                     AnswerMode::Cascade | AnswerMode::Ensemble => OF_SEVERAL,
+                    AnswerMode::Coded => OF_ONE,
                 };
                 Failure::NotFound(format!("{unusable}{why}"))
             }

@@ -19,7 +19,7 @@ use crate::metrics::ModelMetrics;
 use crate::outcome::Outcome;
 use crate::served::Served;
 use crate::status::{Failure, Refusal};
-use crate::tasks::{self, Composition, Member, Task};
+use crate::tasks::{self, Coding, Composition, Member, Task};
 
 impl Service {
     /// Runs one inference. Dropping the future cancels the request if it still waits.
@@ -55,8 +55,8 @@ impl Service {
     ) -> Result<(InferResponse, u32), Failure> {
         let id = request.id.clone();
         let key = target.key(&request);
-        let composition = target.composition(&request);
-        let checked = target.check(request, composition.is_some())?;
+        let together = target.together(&request);
+        let checked = target.check(request, together.is_some())?;
         let spent = waited.as_ref().map_or(Duration::ZERO, Account::elapsed);
         let (deadline, rows) = (checked.inference.deadline, checked.inference.part.rows);
         let deadline = deadline.map(|deadline| deadline + spent);
@@ -69,8 +69,14 @@ impl Service {
                 account
             }
         };
-        if let Some((task, composition)) = &composition {
-            let ending = self.compose(task, composition, &checked, (arrived, &id)).await;
+        if let Some((task, together)) = &together {
+            let request = (arrived, id.as_str());
+            let ending = match together {
+                Together::Composed(composition) => {
+                    self.compose(task, composition, &checked, request).await
+                }
+                Together::Coded(coding) => self.code((task, coding), &checked, request).await,
+            };
             let refusal = |rejection| target.refusal(rejection, goals, deadline, &id);
             return Ok((account.conclude(ending, (rows, deadline), refusal)?, rows));
         }
@@ -184,19 +190,21 @@ impl Target {
         keeps.then(|| cache::key(request))
     }
 
-    /// The task, and how it answers this request by more than one variant, where it does.
-    fn composition(&self, request: &InferRequest) -> Option<(Arc<Task>, Composition)> {
+    /// The task, and how it answers this request by more than one answer, where it does.
+    fn together(&self, request: &InferRequest) -> Option<(Arc<Task>, Together)> {
         let Self::Task(task) = self else { return None };
-        task.composition(request.goals).map(|composition| (Arc::clone(task), composition))
+        let composed = || task.composition(request.goals).map(Together::Composed);
+        let together = task.coded(request.goals).map(Together::Coded).or_else(composed)?;
+        Some((Arc::clone(task), together))
     }
 
-    fn check(&self, request: InferRequest, composed: bool) -> Result<Checked, Failure> {
+    fn check(&self, request: InferRequest, together: bool) -> Result<Checked, Failure> {
         let task = match self {
             Self::Model(served) => return check(request, served),
             Self::Task(task) => task,
         };
         let goals = task.goals(request.goals);
-        let goals = if composed { goals } else { task.bounded(goals) };
+        let goals = if together { goals } else { task.bounded(goals) };
         let deadline = request.timeout.into_iter().chain(task.settings.task.slo).min();
         let mut checked = check(request, task.first())?;
         checked.inference.deadline = deadline;
@@ -220,6 +228,12 @@ impl Target {
         };
         refusal::explain(rejection, deadline, id, nearest)
     }
+}
+
+/// How an answer is made of several.
+enum Together {
+    Composed(Composition),
+    Coded(Arc<Coding>),
 }
 
 fn nearest_possible(task: &Task, claim: &models::VariantClaim, goals: Goals) -> String {

@@ -1,5 +1,7 @@
 //! How a task's request is answered by more than one variant: which are asked, and when they are sure enough.
 
+use std::sync::Arc;
+
 use batcher::Instant;
 use models::{Accuracy, AnswerMode, Confidence, EnsembleRules, Goals};
 use router::compose::Compose;
@@ -7,7 +9,7 @@ use router::compose::cascade::{Cascade, Stage};
 use router::compose::ensemble::{Ballots, Ensemble, Voter};
 use router::compose::hedge::Hedge;
 
-use super::Task;
+use super::{Coding, Task};
 use crate::votes::Ballot;
 
 /// What is asked for one request.
@@ -67,12 +69,22 @@ impl Task {
     pub fn composition(&self, asked: Goals) -> Option<Composition> {
         let goals = self.settings.goals(asked);
         match self.settings.task.answer {
-            AnswerMode::One => None,
+            AnswerMode::One | AnswerMode::Coded => None,
             AnswerMode::Hedged => self.hedged(goals),
             AnswerMode::Cascade | AnswerMode::Ensemble if asked.objective.is_some() => None,
             AnswerMode::Cascade => self.cascade(goals),
             AnswerMode::Ensemble => self.ensemble(goals),
         }
+    }
+
+    /// The requests among which one with these goals is coded, if it may be answered by the model that they ask and
+    /// states no objective.
+    #[must_use]
+    pub fn coded(&self, asked: Goals) -> Option<Arc<Coding>> {
+        let coding = self.coding.as_ref().filter(|_| asked.objective.is_none())?;
+        let goals = self.bounded(self.settings.goals(asked));
+        let claim = self.claim(&self.members[coding.model]);
+        goals.allow(claim.accuracy, claim.cost).then(|| Arc::clone(coding))
     }
 
     fn cascade(&self, goals: Goals) -> Option<Composition> {

@@ -5,6 +5,7 @@
 
 mod adapted;
 mod cache;
+mod coded;
 mod composed;
 mod counts;
 mod ending;

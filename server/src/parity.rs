@@ -1,0 +1,122 @@
+//! Sums of requests, and the answer of one of them from those of the others and of the sum.
+//!
+//! For f(x) = Wx + c the answers to x, y and x + y say: f(x) = f(x + y) + f(0) - f(y). What a number that is much larger
+//! than the others leaves of them is rounding error, so that only like is added to like.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gpu::{InputPart, Output};
+use models::{DataType, TensorSpec};
+
+use crate::answer;
+use crate::outcome::Answer;
+use crate::served::Served;
+
+/// By how much the largest numbers of a row may differ between the terms of a sum. A sum of 32-bit numbers is right to
+/// 6e-8 of the largest of them, and so to 4e-6 of each.
+const ALIKE: f64 = 64.0;
+
+/// The numbers of a request or an answer, by tensor.
+pub(crate) type Numbers = Vec<Vec<f64>>;
+
+/// The numbers of an answer; `None` if there are none.
+#[must_use]
+pub(crate) fn numbers(answer: &Answer, served: &Served) -> Option<Numbers> {
+    let outputs = served.signature.outputs.iter().enumerate();
+    let own = outputs.map(|(index, spec)| {
+        let tensor = answer::own_rows(answer, index, &spec.name, served.into()).ok()?;
+        answer::numbers(tensor.datatype, &tensor.data)
+    });
+    own.collect()
+}
+
+/// A request for the sum of these, which have equally many rows; `None` where too little of one would be left in it.
+#[must_use]
+pub(crate) fn sum(parts: &[InputPart], specs: &[TensorSpec]) -> Option<InputPart> {
+    let rows = parts.first()?.rows;
+    let tensor = |(index, spec): (usize, &TensorSpec)| {
+        let own = |part: &InputPart| answer::numbers(spec.datatype, part.tensors.get(index)?);
+        let terms: Vec<Vec<f64>> = parts.iter().map(own).collect::<Option<_>>()?;
+        let sum = added(&terms)?;
+        let alike = by_row(sum.len(), rows).all(|row| {
+            let peaks = || terms.iter().map(|term| peak(&term[row.clone()]));
+            peaks().fold(0.0, f64::max) <= ALIKE * peaks().fold(f64::INFINITY, f64::min)
+        });
+        alike.then(|| bytes(spec.datatype, &sum))
+    };
+    let tensors = specs.iter().enumerate().map(tensor).collect::<Option<_>>()?;
+    Some(InputPart::new(rows, tensors))
+}
+
+/// The one answer of so many rows that is missing beside `others` of the answer to their sum; `zero` is that to a row of
+/// zeros. `None` where it would not be right to its digits.
+#[must_use]
+pub(crate) fn missing(
+    sum: &Numbers,
+    others: &[Numbers],
+    zero: &Numbers,
+    rows: u32,
+) -> Option<Numbers> {
+    let output = |(index, sum): (usize, &Vec<f64>)| {
+        let base = zero.get(index)?.iter().map(|at_zero| at_zero * others.len() as f64);
+        let base: Vec<f64> = base.collect::<Vec<_>>().repeat(rows as usize);
+        let other =
+            |other: &Numbers| Some(other.get(index)?.iter().map(|number| -number).collect());
+        let mut terms: Vec<Vec<f64>> = others.iter().map(other).collect::<Option<_>>()?;
+        terms.extend([sum.clone(), base]);
+        let own = added(&terms)?;
+        let mut rows = by_row(own.len(), rows);
+        let right = rows.all(|row| {
+            let largest = terms.iter().map(|term| peak(&term[row.clone()])).fold(0.0, f64::max);
+            largest <= ALIKE * peak(&own[row])
+        });
+        right.then_some(own)
+    };
+    sum.iter().enumerate().map(output).collect()
+}
+
+/// An answer of as many rows with these numbers in place of its own.
+#[must_use]
+pub(crate) fn instead(of: &Answer, numbers: &Numbers, served: &Served) -> Option<Answer> {
+    let specs = served.signature.outputs.iter().enumerate();
+    let output = |((index, spec), numbers): ((usize, &TensorSpec), &Vec<f64>)| {
+        let shape = answer::own_rows(of, index, &spec.name, served.into()).ok()?.shape;
+        Some(Output { datatype: spec.datatype, shape, data: bytes(spec.datatype, numbers) })
+    };
+    let outputs: Option<Vec<Output>> = specs.zip(numbers).map(output).collect();
+    Some(Answer { outputs: Arc::new(outputs?), row: 0, batch: of.rows, ..of.clone() })
+}
+
+/// Numbers as FP64, or else as FP32, in the encoding of requests and answers.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "they came from numbers of that type")]
+pub(crate) fn bytes(datatype: DataType, numbers: &[f64]) -> Bytes {
+    if datatype == DataType::Fp64 {
+        return numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+    }
+    numbers.iter().flat_map(|&number| (number as f32).to_le_bytes()).collect()
+}
+
+/// Their sum, if they are equally many and finite.
+fn added(terms: &[Vec<f64>]) -> Option<Vec<f64>> {
+    let (first, rest) = terms.split_first()?;
+    let mut sum = first.clone();
+    for term in rest {
+        if term.len() != sum.len() {
+            return None;
+        }
+        sum.iter_mut().zip(term).for_each(|(sum, number)| *sum += number);
+    }
+    sum.iter().all(|number| number.is_finite()).then_some(sum)
+}
+
+/// The places of each row's numbers.
+fn by_row(numbers: usize, rows: u32) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let width = numbers / rows.max(1) as usize;
+    (0..rows as usize).map(move |row| row * width..(row + 1) * width)
+}
+
+fn peak(numbers: &[f64]) -> f64 {
+    numbers.iter().fold(0.0, |peak, number| peak.max(number.abs()))
+}
