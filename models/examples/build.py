@@ -22,6 +22,7 @@ from pinned import sha256
 HERE = Path(__file__).resolve().parent
 MODELS = {
     "digits_logreg": digits.logreg,
+    "digits_logits": digits.logits,
     "digits_mlp_128": digits.mlp_128,
     "digits_mlp_256x256": digits.mlp_256x256,
     "digits_kernel_899": digits.kernel_899,

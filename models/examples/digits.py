@@ -19,6 +19,10 @@ def logreg(_wheels):
     return example("logreg")
 
 
+def logits(_wheels):
+    return example("logits")
+
+
 def mlp_128(_wheels):
     return example("mlp_128")
 

@@ -120,3 +120,53 @@ fn by_row(numbers: usize, rows: u32) -> impl Iterator<Item = std::ops::Range<usi
 fn peak(numbers: &[f64]) -> f64 {
     numbers.iter().fold(0.0, |peak, number| peak.max(number.abs()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(rows: u32, numbers: &[f64]) -> InputPart {
+        InputPart::new(rows, vec![bytes(DataType::Fp32, numbers)])
+    }
+
+    fn specs() -> [TensorSpec; 1] {
+        [TensorSpec { name: "x".into(), datatype: DataType::Fp32, dims: Vec::new() }]
+    }
+
+    fn sum_of(parts: &[InputPart]) -> Option<Vec<f64>> {
+        let sum = sum(parts, &specs())?;
+        answer::numbers(DataType::Fp32, &sum.tensors[0])
+    }
+
+    #[test]
+    fn rows_are_added_place_by_place_if_they_are_alike() {
+        let added = sum_of(&[part(2, &[1.0, 2.0, 30.0, 40.0]), part(2, &[0.5, -2.0, 1.0, -10.0])]);
+        assert_eq!(added, Some(vec![1.5, 0.0, 31.0, 30.0]));
+        assert_eq!(sum_of(&[part(1, &[0.0, 0.0]), part(1, &[0.0, 0.0])]), Some(vec![0.0, 0.0]));
+        for (what, one, other) in [
+            ("another size", vec![1.0, 1.0], vec![65.0, 1.0]),
+            ("nothing beside something", vec![0.0, 0.0], vec![1.0, 1.0]),
+            ("not a number", vec![1.0, 1.0], vec![f64::NAN, 1.0]),
+            ("no end", vec![1.0, 1.0], vec![f64::INFINITY, 1.0]),
+            ("other lengths", vec![1.0, 1.0], vec![1.0]),
+        ] {
+            assert_eq!(sum_of(&[part(1, &one), part(1, &other)]), None, "{what}");
+        }
+        let rows = [part(2, &[1.0, 1.0, 50.0, 50.0]), part(2, &[100.0, 1.0, 50.0, 50.0])];
+        assert_eq!(sum_of(&rows), None, "each row is held against its own");
+    }
+
+    #[test]
+    fn what_a_sum_is_missing_follows_from_the_others_unless_rounding_ate_it() {
+        // f(x) = 3x + 5 of rows of one number.
+        let of = |numbers: &[f64]| vec![numbers.iter().map(|x| 3.0 * x + 5.0).collect::<Vec<_>>()];
+        let zero = of(&[0.0]);
+        let others = [of(&[1.0, 2.0]), of(&[-4.0, 8.0])];
+        let own = missing(&of(&[7.0, 17.0]), &others, &zero, 2);
+        assert_eq!(own, Some(of(&[10.0, 7.0])));
+        let tiny = missing(&of(&[1.0]), &[of(&[2.65])], &zero, 1);
+        assert_eq!(tiny, None, "0.05 of numbers beyond 64 times that");
+        assert_eq!(missing(&of(&[f64::NAN]), &[of(&[1.0])], &zero, 1), None);
+        assert_eq!(missing(&of(&[1.0]), &[of(&[1.0, 2.0])], &zero, 1), None, "another length");
+    }
+}

@@ -33,6 +33,8 @@ def main():
         layers = train(x[~held_out], digit[~held_out], [64, *hidden, 10], passes)
         accuracy = np.mean(forward(layers, x[held_out])[-1].argmax(axis=1) == digit[held_out])
         write(name, export(name, layers), accuracy, held_out)
+        if not hidden:
+            write("logits", export_logits(*layers), accuracy, held_out)
     width = kernel_width(x[~held_out].astype(np.float64), digit[~held_out])
     for name, shifts in KERNELS.items():
         centres = np.concatenate([shifted(x[~held_out].astype(np.float64), *by) for by in shifts])
@@ -133,6 +135,15 @@ def export(name, layers):
         x = graph.dense(x, weights, bias)
         x = x if index == len(pairs) - 1 else graph.node("Relu", [x])
     return classifier(name, graph, x)
+
+
+def export_logits(weights, bias):
+    """The linear classifier without the softmax behind it: what coded redundancy can add up."""
+    graph = Graph()
+    graph.dense("x", weights, bias, "logits")
+    return graph.model(
+        "digits_logits", [("x", TensorProto.FLOAT, ["batch", 64])], [("logits", TensorProto.FLOAT, ["batch", 10])]
+    )
 
 
 def export_kernel(name, centres, weights, width):

@@ -70,13 +70,7 @@ impl Service {
             }
         };
         if let Some((task, together)) = &together {
-            let request = (arrived, id.as_str());
-            let ending = match together {
-                Together::Composed(composition) => {
-                    self.compose(task, composition, &checked, request).await
-                }
-                Together::Coded(coding) => self.code((task, coding), &checked, request).await,
-            };
+            let ending = self.put_together((task, together), &checked, (arrived, &id)).await;
             let refusal = |rejection| target.refusal(rejection, goals, deadline, &id);
             return Ok((account.conclude(ending, (rows, deadline), refusal)?, rows));
         }
@@ -122,6 +116,20 @@ impl Service {
         let response = InferResponse { model, version, id, outputs, timing, choice, cached: None };
         Self::keep(by.served(), by.key(key), &response, rows);
         Ok((response, rows))
+    }
+
+    async fn put_together(
+        &self,
+        (task, together): (&Arc<Task>, &Together),
+        checked: &Checked,
+        request: (Instant, &str),
+    ) -> Ending {
+        match together {
+            Together::Composed(composition) => {
+                self.compose(task, composition, checked, request).await
+            }
+            Together::Coded(coding) => self.code((task, coding), checked, request).await,
+        }
     }
 
     /// What a request names: a model, or else a task.

@@ -165,13 +165,6 @@ impl Coding {
             }
         }
     }
-
-    /// Nothing is held.
-    #[cfg(test)]
-    pub fn idle(&self) -> bool {
-        let room = self.room.lock();
-        room.held.is_empty() && room.parities.is_empty()
-    }
 }
 
 impl Room {
