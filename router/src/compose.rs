@@ -5,6 +5,7 @@
 //! queues and the deadlines are the same for all; whoever drives the router drives this beside it.
 
 mod asks;
+mod by_row;
 pub mod cascade;
 #[cfg(test)]
 mod cases;

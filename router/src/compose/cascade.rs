@@ -6,7 +6,8 @@ use batcher::Instant;
 use models::Confidence;
 
 use super::asks::Asks;
-use super::{AskId, Compose, Heard, Step, Vote, Why};
+use super::by_row::ByRow;
+use super::{AskId, Vote, Why};
 
 /// One variant of a cascade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,17 +58,26 @@ impl Cascade {
         }
         self.end(if refused { Why::CutShort } else { Why::All });
     }
+}
 
-    fn end(&mut self, why: Why) {
-        let rows: Option<Vec<AskId>> = self.answers.iter().copied().collect();
-        match rows {
-            Some(rows) => self.asks.end(rows, why),
-            None => self.asks.end(Vec::new(), Why::Nobody),
-        }
+impl ByRow for Cascade {
+    fn asks(&self) -> &Asks {
+        &self.asks
+    }
+
+    fn asks_mut(&mut self) -> &mut Asks {
+        &mut self.asks
+    }
+
+    fn at_hand(&self) -> Option<Vec<AskId>> {
+        self.answers.iter().copied().collect()
+    }
+
+    fn until(&self) -> Instant {
+        self.until
     }
 
     fn answered(&mut self, ask: AskId, rows: &[u32], votes: &[Vote]) {
-        assert_eq!(rows.len(), votes.len(), "a vote for each row asked");
         // Only one is asked at a time: the last.
         let Stage { threshold, .. } = self.stages[self.asked - 1];
         let last = self.asked == self.stages.len();
@@ -84,45 +94,16 @@ impl Cascade {
             (false, false) => self.go_on(unsure, false),
         }
     }
-}
 
-impl Compose for Cascade {
-    fn heard(&mut self, ask: AskId, heard: Heard<'_>, _: Instant) {
-        match heard {
-            Heard::Entered(_) => {}
-            Heard::Answered(votes) => {
-                if let Some((_, rows)) = self.asks.close(ask) {
-                    self.answered(ask, &rows, votes);
-                }
-            }
-            Heard::Refused | Heard::Failed => {
-                if let Some((_, rows)) = self.asks.close(ask) {
-                    self.go_on(rows, true);
-                }
-            }
-        }
-    }
-
-    fn time_passed(&mut self, now: Instant) {
-        let at = self.poll_timeout();
-        if at < Instant::NEVER && now >= at {
-            self.end(Why::CutShort);
-        }
-    }
-
-    fn poll_timeout(&self) -> Instant {
-        let at_hand = self.answers.iter().all(Option::is_some);
-        if at_hand && !self.asks.ended() { self.until } else { Instant::NEVER }
-    }
-
-    fn poll_step(&mut self) -> Option<Step> {
-        self.asks.next()
+    fn lost(&mut self, _: AskId, rows: Vec<u32>) {
+        self.go_on(rows, true);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::cases::{heard_all, sure};
+    use super::super::{Compose, Heard, Step};
     use super::*;
 
     const NOW: Instant = Instant::ZERO;

@@ -10,7 +10,8 @@ use batcher::Instant;
 use models::Confidence;
 
 use super::asks::Asks;
-use super::{AskId, Compose, Heard, Step, Vote, Why};
+use super::by_row::ByRow;
+use super::{AskId, Vote, Why};
 
 /// One member of an ensemble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,40 +89,9 @@ impl Ensemble {
         }
     }
 
-    fn end(&mut self, why: Why) {
-        let rows: Option<Vec<AskId>> = self.rows.iter().map(Row::speaker).collect();
-        match rows {
-            Some(rows) => self.asks.end(rows, why),
-            None => self.asks.end(Vec::new(), Why::Nobody),
-        }
-    }
-
     /// The member is the one asked with that number: they are asked in order.
     fn weight(&self, ask: AskId) -> u32 {
         self.ballots.voters[ask.index()].weight
-    }
-
-    fn answered(&mut self, ask: AskId, rows: &[u32], votes: &[Vote]) {
-        assert_eq!(rows.len(), votes.len(), "a vote for each row asked");
-        let weight = self.weight(ask);
-        for (&row, &vote) in rows.iter().zip(votes) {
-            let row = &mut self.rows[row as usize];
-            row.left -= u64::from(weight);
-            row.votes.push((ask, vote, weight));
-            row.settled |= row.decided(self.ballots.agreement);
-        }
-        self.go_on();
-    }
-
-    fn lost(&mut self, ask: AskId, rows: &[u32]) {
-        let weight = self.weight(ask);
-        self.missing = true;
-        for &row in rows {
-            let row = &mut self.rows[row as usize];
-            row.left -= u64::from(weight);
-            row.settled |= row.decided(self.ballots.agreement);
-        }
-        self.go_on();
     }
 }
 
@@ -167,44 +137,50 @@ impl Row {
     }
 }
 
-impl Compose for Ensemble {
-    fn heard(&mut self, ask: AskId, heard: Heard<'_>, _: Instant) {
-        match heard {
-            Heard::Entered(_) => {}
-            Heard::Answered(votes) => {
-                if let Some((_, rows)) = self.asks.close(ask) {
-                    self.answered(ask, &rows, votes);
-                }
-            }
-            Heard::Refused | Heard::Failed => {
-                if let Some((_, rows)) = self.asks.close(ask) {
-                    self.lost(ask, &rows);
-                }
-            }
+impl ByRow for Ensemble {
+    fn asks(&self) -> &Asks {
+        &self.asks
+    }
+
+    fn asks_mut(&mut self) -> &mut Asks {
+        &mut self.asks
+    }
+
+    fn at_hand(&self) -> Option<Vec<AskId>> {
+        self.rows.iter().map(Row::speaker).collect()
+    }
+
+    fn until(&self) -> Instant {
+        self.until
+    }
+
+    fn answered(&mut self, ask: AskId, rows: &[u32], votes: &[Vote]) {
+        let weight = self.weight(ask);
+        for (&row, &vote) in rows.iter().zip(votes) {
+            let row = &mut self.rows[row as usize];
+            row.left -= u64::from(weight);
+            row.votes.push((ask, vote, weight));
+            row.settled |= row.decided(self.ballots.agreement);
         }
+        self.go_on();
     }
 
-    fn time_passed(&mut self, now: Instant) {
-        let at = self.poll_timeout();
-        if at < Instant::NEVER && now >= at {
-            self.end(Why::CutShort);
+    fn lost(&mut self, ask: AskId, rows: Vec<u32>) {
+        let weight = self.weight(ask);
+        self.missing = true;
+        for row in rows {
+            let row = &mut self.rows[row as usize];
+            row.left -= u64::from(weight);
+            row.settled |= row.decided(self.ballots.agreement);
         }
-    }
-
-    fn poll_timeout(&self) -> Instant {
-        let at_hand = self.rows.iter().all(|row| !row.votes.is_empty());
-        if at_hand && !self.asks.ended() { self.until } else { Instant::NEVER }
-    }
-
-    fn poll_step(&mut self) -> Option<Step> {
-        self.asks.next()
+        self.go_on();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::End;
     use super::super::cases::{heard_all, sure};
+    use super::super::{Compose, End, Heard, Step};
     use super::*;
 
     const NOW: Instant = Instant::ZERO;
