@@ -173,6 +173,7 @@ impl Grid {
             ..ModelSpec::new("model", ProfileSpec::Csv { csv }, 1.0)
         };
         Scenario {
+            compositions: Vec::new(),
             placement: None,
             seed,
             duration: Duration::from_secs(1),

@@ -190,6 +190,7 @@ fn world((devices, models): (u32, u32), seed: u64, factor: f64) -> Scenario {
         ..ModelSpec::new("model", profile(factor), 1.0)
     };
     Scenario {
+        compositions: Vec::new(),
         seed,
         duration: Duration::from_secs(1),
         warmup: Duration::ZERO,

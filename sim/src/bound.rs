@@ -235,6 +235,7 @@ mod tests {
             router: RouterChoice::default(),
             executors: vec![ExecutorSpec { count: executors, ..ExecutorSpec::default() }],
             models: vec![model],
+            compositions: Vec::new(),
         }
     }
 

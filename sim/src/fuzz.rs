@@ -8,7 +8,10 @@ use router::place::PLACEMENTS;
 use router::{ADMISSIONS, DISPATCHES, SELECTIONS};
 
 use crate::scenario::RouterChoice;
-use crate::{Answers, CopyIn, ExecutorSpec, ModelSpec, PlacementSpec, ProfileSpec, Scenario};
+use crate::{
+    Answers, CompositionSpec, CopyIn, ExecutorSpec, ModelSpec, PlacementSpec, ProfileSpec,
+    Scenario, StageSpec,
+};
 
 /// The scenario of that seed: up to four executors that stall, fail and break down, up to five models with and without
 /// deadlines, some with memory for a part of them, some variants of a task, under any policies, from idle to several times overloaded, with clients that leave.
@@ -34,6 +37,7 @@ pub fn random_scenario(seed: u64) -> Scenario {
         placement: None,
         executors,
         models,
+        compositions: Vec::new(),
     };
     let mut rng = Pcg64Mcg::seed_from_u64(seed ^ 0x9_1ace);
     if rng.random_bool(0.3) {
@@ -43,7 +47,30 @@ pub fn random_scenario(seed: u64) -> Scenario {
     if rng.random_bool(0.3) {
         give_task(&mut scenario, &mut rng);
     }
+    let mut rng = Pcg64Mcg::seed_from_u64(seed ^ 0xc0de);
+    if rng.random_bool(0.1) && scenario.placement.is_none() {
+        give_task(&mut scenario, &mut rng);
+        give_composition(&mut scenario, &mut rng);
+    }
     scenario
+}
+
+/// That task is answered by a cascade of all models, or by one and another.
+fn give_composition(scenario: &mut Scenario, rng: &mut Pcg64Mcg) {
+    for model in &mut scenario.models {
+        (model.count, model.cancel_share) = (1, 0.0);
+    }
+    let mut stage = |model: &ModelSpec| StageSpec {
+        model: model.name.clone(),
+        threshold: rng.random_range(0.0..1.0_f64).try_into().expect("a share of 1"),
+    };
+    let stages = scenario.models.iter().map(&mut stage).collect();
+    let (cascade, hedge) = match rng.random_bool(0.5) {
+        true => (Some(stages), None),
+        false => (None, Some(rng.random_range(0.0..3.0))),
+    };
+    let task = "task".to_owned();
+    scenario.compositions = vec![CompositionSpec { task, cascade, hedge, noise: 0.2 }];
 }
 
 /// A task that all models can answer; some executors cannot load them now and then.

@@ -257,6 +257,7 @@ mod tests {
             router: RouterChoice::default(),
             executors: vec![ExecutorSpec { count: 2, ..ExecutorSpec::default() }],
             models: vec![model],
+            compositions: Vec::new(),
         }
     }
 

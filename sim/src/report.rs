@@ -36,6 +36,10 @@ pub struct ModelReport {
     pub busy: Duration,
     /// From arrival to answer, of those answered.
     pub latencies: Latencies,
+    /// Requests to variants for its own, where more than one variant answers them.
+    pub asked: u64,
+    /// Of its requests answered in time by more than one variant, how many were answered rightly; a share of their rows each.
+    pub right: f64,
 }
 
 impl ModelReport {
@@ -178,6 +182,10 @@ impl fmt::Display for Report {
         writeln!(f, "{admitted} admitted, of them {late} late and {given_up} given up")?;
         if self.loads > 0 {
             writeln!(f, "{} weights loaded", self.loads)?;
+        }
+        for model in self.models.iter().filter(|model| model.asked > 0) {
+            let asked = model.asked as f64 / model.offered.max(1) as f64;
+            writeln!(f, "{}: {asked:.3} variants asked a request", model.name)?;
         }
         if let Some(accuracy) = self.accuracy() {
             writeln!(f, "{accuracy:.5} accuracy of answers in time, on average")?;

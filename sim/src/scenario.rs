@@ -1,5 +1,6 @@
 //! A scenario: models, executors, who asks for what, and how the router is set. Unknown keys are refused.
 
+mod composition;
 mod demand;
 mod executor;
 mod model;
@@ -13,6 +14,7 @@ use models::{deserialize_duration, deserialize_duration_option};
 use router::RouterSettings;
 use serde::Deserialize;
 
+pub use composition::{CompositionSpec, StageSpec};
 pub(crate) use demand::{Demand, Source};
 pub use executor::{CopyIn, Drift, DriftShape, ExecutorSpec, Neighbours, Stall};
 pub use model::{Answers, ModelSpec, Popularity, ProfileSpec, Scale, Split, Stages, TraceSpec};
@@ -46,6 +48,9 @@ pub struct Scenario {
     /// What is served, and who asks for it.
     #[serde(rename = "model")]
     pub models: Vec<ModelSpec>,
+    /// Tasks whose requests more than one variant answers.
+    #[serde(rename = "composition", default)]
+    pub compositions: Vec<CompositionSpec>,
 }
 
 /// The router's settings as a scenario names them.
@@ -168,7 +173,7 @@ impl Scenario {
             model.check()?;
             self.policy_of(model)?;
         }
-        Ok(())
+        self.check_compositions()
     }
 
     /// The batching policy of a model: its own, else the scenario's, else the default.

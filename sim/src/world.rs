@@ -1,6 +1,7 @@
 //! Virtual time: a heap of happenings drives the router, as threads and clocks do in the server.
 
 mod arrivals;
+mod composed;
 mod crowd;
 mod places;
 mod runs;
@@ -19,6 +20,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use router::{Action, Event, Line, Rejection, Router, ShapeId, VariantSpec};
 
+use composed::{Compositions, Part, Told};
 use crowd::{Client, Crowd};
 use places::Places;
 use router::place::Placement;
@@ -51,6 +53,7 @@ enum Happening {
     Loaded { executor: ExecutorId, life: u32, variant: VariantId, fails: bool },
     Epoch,
     Mix,
+    Wake { whole: u64 },
 }
 
 struct Model {
@@ -69,6 +72,8 @@ struct Asked {
     deadline: Deadline,
     waits: bool,
     client: Option<Client>,
+    /// It is asked for another, which is what counts.
+    part: Option<Part>,
 }
 
 /// A batch that an executor holds.
@@ -92,6 +97,7 @@ pub struct World {
     /// Who asks besides the models' own arrivals.
     crowd: Option<Box<Crowd>>,
     tasks: Tasks,
+    compositions: Compositions,
     asked: Window<Asked>,
     held: Window<Held>,
     /// Memory of ended batches, used again.
@@ -148,6 +154,7 @@ impl World {
             places: None,
             crowd: None,
             tasks: Tasks::default(),
+            compositions: Compositions::new(scenario),
             asked: Window::default(),
             held: Window::default(),
             spare: Vec::new(),
@@ -188,6 +195,7 @@ impl World {
         let answers = world.models.iter().map(|model| model.spec.answers.as_ref());
         world.tasks = Tasks::new(scenario, answers)?;
         world.places = Places::new(scenario, &world.models, &rates, given)?;
+        world.compose(&scenario.compositions);
         Ok(world)
     }
 
@@ -241,6 +249,7 @@ impl World {
                     let Reverse((at, _, happening)) = self.heap.pop().expect("it was just seen");
                     self.move_to(at)?;
                     self.happen(happening)?;
+                    self.tell()?;
                 }
                 (_, timeout) => {
                     let at = timeout.expect("one of the two is there");
@@ -249,6 +258,7 @@ impl World {
                     self.history.note(|| Line::Timeout(at));
                     self.router.handle_timeout(at);
                     self.carry_out()?;
+                    self.tell()?;
                 }
             }
             if self.report.bad > self.bad_max {
@@ -375,6 +385,7 @@ impl World {
             }
             Happening::Epoch => self.epoch(),
             Happening::Mix => self.plan_mix(),
+            Happening::Wake { whole } => self.wake(whole),
         }
     }
 
@@ -407,7 +418,9 @@ impl World {
                 Action::Reply { id, rejection } => self.refuse(id, &rejection)?,
                 Action::Load { executor, variant } => self.load(executor, variant)?,
                 Action::Evict { executor, variant } => self.evict(executor, variant)?,
-                Action::Choose { id, variant, .. } => self.chosen(id, variant),
+                Action::Choose { id, variant, predicted, .. } => {
+                    self.chosen(id, variant, predicted);
+                }
                 Action::Unload { .. } => {}
             }
         }
@@ -416,7 +429,9 @@ impl World {
 
     fn refuse(&mut self, id: RequestId, rejection: &Rejection) -> Result<(), Violation> {
         if let Some(asked) = self.asked.remove(id.0) {
-            if asked.arrived >= self.counted_from {
+            if let Some(part) = asked.part {
+                self.note_part(part, Told::Refused(*rejection));
+            } else if asked.arrived >= self.counted_from {
                 self.report.models[asked.model].refused[rejection.index()] += 1;
                 self.report.bad += 1;
             }

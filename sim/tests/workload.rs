@@ -16,6 +16,7 @@ fn played(text: &str) -> (Workload, Point) {
     let ms = Duration::from_millis;
     let profile = ProfileSpec::Linear { fixed: ms(10), per_item: Duration::ZERO, batch_max: 8 };
     let scenario = Scenario {
+        compositions: Vec::new(),
         seed: workload.seed,
         duration: workload.warm_up + workload.duration,
         warmup: workload.warm_up,

@@ -92,6 +92,7 @@ impl Run {
             router: RouterChoice { batching: self.policy.clone(), ..RouterChoice::default() },
             executors: vec![ExecutorSpec { count: self.executors, ..ExecutorSpec::default() }],
             models: self.profiles.iter().map(model).collect::<Result<_, String>>()?,
+            compositions: Vec::new(),
         })
     }
 

@@ -35,6 +35,9 @@ impl World {
     }
 
     pub(super) fn ask(&mut self, index: usize, wanted: &Wanted) -> Result<(), Violation> {
+        if let Some(task) = self.composed(index) {
+            return self.ask_together(task, wanted);
+        }
         let Wanted { rows, priority, shape, slo, patience, client } = *wanted;
         let spec = &self.models[index].spec;
         let deadline = slo.map_or(Deadline::NONE, |slo| Deadline(self.now + slo));
@@ -45,7 +48,8 @@ impl World {
         self.request_next += 1;
         self.report.models[index].offered += u64::from(self.now >= self.counted_from);
         let arrived = self.now;
-        let asked = Asked { model: index, shape, arrived, deadline, waits: true, client };
+        let asked =
+            Asked { model: index, shape, arrived, deadline, waits: true, client, part: None };
         self.asked.push(id.0, asked);
         if let Some(checker) = &mut self.checker {
             checker.arrived(id, shape);

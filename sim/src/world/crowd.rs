@@ -63,6 +63,10 @@ impl World {
     /// A workload that asks for a model that is not there, or for too much.
     pub fn asked_by(mut self, workload: &Workload) -> Result<Self, ScenarioError> {
         let wrong = |error: loadgen::Error| ScenarioError::Whole(error.to_string());
+        if self.report.models.len() > self.models.len() {
+            let reason = "the clients of a workload ask for no task that has a composition";
+            return Err(ScenarioError::Whole(reason.to_owned()));
+        }
         let mut clients = Vec::new();
         for one in &workload.clients {
             let model = self.report.models.iter().position(|model| model.name == one.model);

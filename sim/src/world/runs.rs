@@ -4,7 +4,7 @@ use batcher::Instant;
 use models::{BatchId, ExecutorId, VariantId};
 use router::Event;
 
-use super::{Asked, Happening, Held, World};
+use super::{Asked, Happening, Held, Told, World};
 use crate::{Report, Violation};
 
 impl World {
@@ -30,6 +30,11 @@ impl World {
         for id in requests.drain(..) {
             let asked = self.asked.remove(id.0).expect("a request that ran was asked");
             let at = self.now + self.models[model].spec.tail;
+            if let Some(part) = asked.part {
+                self.note_part(part, if fails { Told::Failed } else { Told::Answered });
+                self.check(|checker| checker.ended(id))?;
+                continue;
+            }
             if asked.arrived >= self.counted_from {
                 self.report.count_end(model, fails, at, &asked);
             }

@@ -1,5 +1,7 @@
 //! Tasks of a world: which models answer them, and who answered.
 
+use std::time::Duration;
+
 use batcher::RequestId;
 use models::{Goals, TaskId, VariantId};
 use router::{Choice, Event, SELECTIONS, Shape, TaskSpec, mix};
@@ -47,6 +49,12 @@ impl Tasks {
             self.names.len() - 1
         });
         TaskId(u32::try_from(place).expect("a scenario has few tasks"))
+    }
+
+    /// The task of that name.
+    pub(super) fn named(&self, name: &str) -> Option<TaskId> {
+        let place = self.names.iter().position(|known| known == name)?;
+        u32::try_from(place).ok().map(TaskId)
     }
 
     /// The task that the clients of a model ask for; `None` where they ask for the model.
@@ -97,10 +105,14 @@ impl World {
     }
 
     /// From now on a task's request is one of the variant that answers it.
-    pub(super) fn chosen(&mut self, id: RequestId, by: VariantId) {
+    pub(super) fn chosen(&mut self, id: RequestId, by: VariantId, predicted: Duration) {
         let Some(asked) = self.asked.get_mut(id.0) else { return };
         let (before, counted) = (asked.model, asked.arrived >= self.counted_from);
         asked.model = by.index();
+        if let Some(part) = asked.part {
+            self.chosen_part(part, by, predicted);
+            return;
+        }
         self.report.models[before].offered -= u64::from(counted);
         self.report.models[by.index()].offered += u64::from(counted);
     }

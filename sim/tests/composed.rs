@@ -1,0 +1,100 @@
+//! Cascades and hedges in worlds: what they cost, what they are worth, and that wrong ones are refused.
+#![cfg(test)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use sim::{ModelReport, Report, Scenario, World};
+
+const SCENARIO: &str = include_str!("../scenarios/cascade.toml");
+
+/// The scenario with another composition, or none.
+fn with(composition: &str, rate: f64) -> Scenario {
+    let (before, rest) = SCENARIO.split_once("[[composition]]").unwrap();
+    let (_, models) = rest.split_once("[[model]]").unwrap();
+    let models = models.replace("rate = 60.0", &format!("rate = {rate:?}"));
+    let text = format!("{before}{composition}\n[[model]]{models}");
+    Scenario::from_text("test.toml", &text).unwrap()
+}
+
+fn run(composition: &str, rate: f64) -> Report {
+    World::new(&with(composition, rate)).unwrap().run().unwrap().0
+}
+
+fn row<'a>(report: &'a Report, name: &str) -> &'a ModelReport {
+    report.models.iter().find(|model| model.name == name).unwrap()
+}
+
+const CASCADE: &str = "[[composition]]\ntask = \"t\"\ncascade = [{ model = \"fast\", threshold = 0.9 }, { model = \"best\" }]";
+const BEST: &str = "[[composition]]\ntask = \"t\"\ncascade = [{ model = \"best\" }]";
+const HEDGE: &str = "[[composition]]\ntask = \"t\"\nhedge = 1.5";
+
+#[test]
+fn a_cascade_is_nearly_as_right_as_its_last_stage_for_less_work() {
+    let (cascade, best) = (run(CASCADE, 60.0), run(BEST, 60.0));
+    let (own, alone) = (row(&cascade, "t"), row(&best, "t"));
+    assert_eq!(own.offered, alone.offered, "the same requests");
+    let (accuracy, highest) = (own.accuracy.unwrap(), alone.accuracy.unwrap());
+    assert!((highest - 0.99).abs() < 0.005, "{best}");
+    assert!(accuracy > 0.95 && accuracy < highest, "{cascade}");
+    assert!(cascade.busy < best.busy.mul_f64(0.8), "{:?} of {:?}", cascade.busy, best.busy);
+    let asked = own.asked as f64 / own.offered as f64;
+    assert!(asked > 1.1 && asked < 1.6, "{cascade}");
+    assert_eq!(
+        row(&cascade, "fast").offered + row(&cascade, "best").offered,
+        0,
+        "they count as one"
+    );
+    assert_eq!(alone.asked, alone.offered);
+}
+
+#[test]
+fn a_hedge_shortens_the_tail_for_a_little_more_work() {
+    let (plain, hedged) = (run("", 20.0), run(HEDGE, 20.0));
+    let p = |report: &Report, share| report.total().latencies.percentile(share);
+    assert!(p(&hedged, 0.995) < p(&plain, 0.995) / 2, "{hedged}\n{plain}");
+    let own = row(&hedged, "t");
+    assert_eq!(own.offered, plain.total().offered, "the same requests");
+    let again = own.asked as f64 / own.offered as f64;
+    assert!(again > 1.0 && again < 1.2, "{again}");
+}
+
+#[test]
+fn in_an_overload_every_request_ends_once_and_an_answer_at_hand_is_in_time() {
+    let cascade = run(CASCADE, 400.0);
+    let own = row(&cascade, "t");
+    assert_eq!(own.offered, own.in_time + own.late + own.refused_total() + own.failed);
+    assert!(own.accuracy.unwrap() < row(&run(CASCADE, 60.0), "t").accuracy.unwrap(), "{cascade}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_history() {
+    let history = || {
+        let scenario = with(CASCADE, 100.0);
+        let mut world = World::new(&scenario).unwrap();
+        world.keep_history(&scenario);
+        world.run().unwrap()
+    };
+    assert!(history() == history());
+}
+
+#[test]
+fn wrong_compositions_are_refused_by_what_is_wrong() {
+    let table = [
+        ("cascade = []", "a cascade asks somebody"),
+        ("cascade = [{ model = \"ghost\" }]", "\"ghost\" does not answer it"),
+        ("", "it is either a cascade or a hedge"),
+        ("hedge = 1.0\ncascade = [{ model = \"fast\" }]", "it is either a cascade or a hedge"),
+        ("hedge = -1.0", "hedge must be from 0 to 100"),
+        ("hedge = 1.0\nnoise = 2.0", "noise must be from 0 to 1"),
+    ];
+    for (composition, reason) in table {
+        let (before, rest) = SCENARIO.split_once("[[composition]]").unwrap();
+        let (_, models) = rest.split_once("[[model]]").unwrap();
+        let text =
+            format!("{before}[[composition]]\ntask = \"t\"\n{composition}\n[[model]]{models}");
+        let error = Scenario::from_text("test.toml", &text).unwrap_err().to_string();
+        assert_eq!(error, format!("composition of task \"t\": {reason}"));
+        let text = text.replace("task = \"t\"\n", "task = \"u\"\n");
+        let error = Scenario::from_text("test.toml", &text).unwrap_err().to_string();
+        assert_eq!(error, "composition of task \"u\": no model answers it");
+    }
+}
