@@ -27,7 +27,8 @@ impl Limit {
         reason = "a saturated count"
     )]
     pub fn rows_min(self) -> usize {
-        ((1.0 - self.confidence).ln() / (1.0 - self.loss).ln()).ceil() as usize
+        // Where nothing may be lost the quotient is without bound, whatever the sign of its zero.
+        ((1.0 - self.confidence).ln() / (1.0 - self.loss).ln()).abs().ceil() as usize
     }
 }
 
