@@ -322,7 +322,9 @@ async fn members_of_an_ensemble_vote_and_those_left_are_not_asked_once_enough_ag
     install_three(&service, [MS, MS, MS]);
     service.install_task("digits", settings(ENSEMBLE)).unwrap();
     let agreed = service.infer(asking(&[[2, 0, 950, 950]])).await.unwrap();
-    assert_eq!((by(&agreed), told(&agreed, "ended")), (vec![2], text("sure")));
+    // Each of the two is sure enough alone, and either may be the first.
+    assert!(by(&agreed) == [2] || by(&agreed) == [1], "{agreed:?}");
+    assert_eq!(told(&agreed, "ended"), text("sure"));
     assert_eq!(told(&agreed, "accuracy"), Told::Number(0.993));
     assert!(!told(&agreed, "asked_variants").to_string().contains("small"), "it was not needed");
     let failed = service.infer(asking(&[[1, 600, FAIL, FAIL]])).await.unwrap();
