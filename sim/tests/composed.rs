@@ -1,6 +1,5 @@
 //! Cascades and hedges in worlds: what they cost, what they are worth, and that wrong ones are refused.
 #![cfg(test)]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use sim::{ModelReport, Report, Scenario, World};
 
