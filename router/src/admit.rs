@@ -41,8 +41,8 @@ pub(crate) trait Outlook {
     fn earliest_start(&self) -> Instant;
     /// By how much sooner than planned that is expected, at the median.
     fn sooner(&self) -> Duration;
-    /// More is asked than can be done.
-    fn overloaded(&self) -> bool;
+    /// So much is lost that the door chooses whom to let in.
+    fn choosy(&self) -> bool;
     /// Executor time that all that waits for any of the executors takes in full batches, as planned.
     fn backlog(&self) -> Duration;
     /// When each of the executors could start a batch, as planned.

@@ -21,6 +21,8 @@ pub(crate) struct Cluster {
     ahead: FixedBitSet,
     /// Hold two batches.
     followed: FixedBitSet,
+    /// When the running one of those becomes a straggler.
+    dues: Agenda,
     /// When those that hold one batch take the next.
     leads: Agenda,
     /// When the busy ones are planned to be free.
@@ -136,6 +138,7 @@ impl Cluster {
             clear(bits, index);
         }
         self.frees.set(executor.0, Instant::NEVER);
+        self.dues.set(executor.0, Instant::NEVER);
         self.take_off(index);
         self.arriving.retain(|(_, other, _)| *other != executor);
         [held.running, held.next]
@@ -224,6 +227,9 @@ impl Cluster {
         if busy {
             assert!(state.next.replace(batch).is_none(), "{executor:?} holds two batches");
             self.followed.grow_and_insert(index);
+            if self.executors.len() > 1 {
+                self.dues.set(executor.0, self.executors[index].due.max(now));
+            }
             self.take_off(index);
         } else {
             state.running = Some(batch);
@@ -236,6 +242,7 @@ impl Cluster {
     /// A batch there is done.
     pub(crate) fn finish(&mut self, executor: ExecutorId, batch: BatchId) {
         clear(&mut self.followed, executor.index());
+        self.dues.set(executor.0, Instant::NEVER);
         let state = &mut self.executors[executor.index()];
         if state.running == Some(batch) {
             state.running = state.next.take();
@@ -384,13 +391,32 @@ impl Cluster {
         self.executors[index].overdue(now) && self.count(variant) > 1
     }
 
-    /// The first batch behind a straggler, if some executor is idle.
-    pub(crate) fn stuck(&self, now: Instant) -> Option<(ExecutorId, BatchId)> {
-        if self.idle.is_clear() {
-            return None;
+    /// When the first run that another batch is behind becomes a straggler; told once of each.
+    pub(crate) fn next_straggler(&self) -> Option<Instant> {
+        self.dues.first().map(|(at, _)| at + Duration::from_nanos(1))
+    }
+
+    /// From now on those that straggle by now are waited for without an alarm.
+    pub(crate) fn told_of_stragglers(&mut self, now: Instant) {
+        while let Some((_, executor)) = self.dues.first().filter(|(at, _)| *at < now) {
+            self.dues.set(executor, Instant::NEVER);
         }
-        let stuck = self.followed.ones().filter(|&index| self.executors[index].overdue(now));
-        stuck.filter_map(|index| Some((executor_id(index), self.executors[index].next?))).next()
+    }
+
+    /// The batches behind stragglers, if some executor is idle.
+    pub(crate) fn stuck(&self, now: Instant) -> impl Iterator<Item = (ExecutorId, BatchId)> + '_ {
+        let some = !self.idle.is_clear();
+        let stuck =
+            self.followed.ones().filter(move |&index| some && self.executors[index].overdue(now));
+        stuck.filter_map(|index| Some((executor_id(index), self.executors[index].next?)))
+    }
+
+    /// The batch behind the straggler there is gone: it is free when that has ended, which is due.
+    pub(crate) fn unfollow(&mut self, executor: ExecutorId, batch: BatchId) {
+        self.finish(executor, batch);
+        let state = &mut self.executors[executor.index()];
+        (state.expected_free, state.planned_free) = (state.due, state.due);
+        self.frees.set(executor.0, state.due);
     }
 
     /// When a batch of that variant launched now would start there, as planned: no earlier than `now`. Where it could
@@ -430,9 +456,10 @@ impl Cluster {
         } else {
             self.starts_after_arrival(variant, now).min().unwrap_or(Instant::NEVER)
         };
-        if let Some((at, _)) =
+        if let Some((at, id)) =
             self.frees.first().filter(|(_, id)| self.has(ExecutorId(*id), variant))
             && at >= now
+            && !self.straggles(id as usize, variant, now)
         {
             return at.min(soon);
         }

@@ -70,7 +70,7 @@ impl Load {
     }
 
     /// More is asked than can be done: more is lost than goodput forgives, so that the door chooses.
-    pub(crate) fn overloaded(&self) -> bool {
+    pub(crate) fn choosy(&self) -> bool {
         self.losses > CHOOSY
     }
 

@@ -75,6 +75,8 @@ pub enum Reason {
     Window,
     /// A busy executor takes the batch after its present one.
     Lead,
+    /// A run that another batch is behind has become a straggler.
+    Straggler,
 }
 
 /// A batch that an executor holds.
@@ -267,7 +269,9 @@ impl Router {
         let hopeless = self.hopeless.first().map(|(at, _)| (at, Reason::Hopeless));
         let window = self.windows.first().map(|(at, _)| (at, Reason::Window));
         let lead = self.cluster.next_lead().filter(|_| !self.ready.is_empty());
-        [hopeless, window, lead.map(|at| (at, Reason::Lead))].into_iter().flatten().min()
+        let lead = lead.map(|at| (at, Reason::Lead));
+        let straggler = self.cluster.next_straggler().map(|at| (at, Reason::Straggler));
+        [hopeless, window, lead, straggler].into_iter().flatten().min()
     }
 
     /// Decides what follows from the passing of time.
@@ -366,12 +370,15 @@ impl Router {
         self.cluster.finish(executor, id);
         let withdrawn = self.go_on(executor, now);
         let requests = batch.requests.len() as u64;
-        let late = batch.requests.iter().filter(|request| request.deadline.0 < now).count() as u64;
+        let count = |within: Instant| {
+            batch.requests.iter().filter(|request| request.deadline.0 < within).count() as u64
+        };
+        let (late, hurried) = (count(now), count(Instant::NEVER));
         let lane = &mut self.lanes[batch.lane];
         lane.running -= 1;
         if let Some(elapsed) = elapsed {
             let run = Run { measured: lane.estimate.measured(batch.rows), elapsed };
-            lane.estimate.answered(late, requests);
+            lane.estimate.answered(late, hurried);
             lane.estimate.correct(batch.rows, elapsed);
             let ran = Ran { rows: batch.rows, elapsed, slo: batch.slo(), in_time: late == 0 };
             lane.batcher.ran(&ran, now);

@@ -16,7 +16,7 @@ use std::time::Duration;
 use batcher::{Deadline, Instant, Request, RequestId};
 use gpu::{Completion, InputPart, Output, RunError, Timing, Worker};
 use models::{Adapter, BatchId, ExecutorId, Goals, TaskId, VariantId};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use router::{
     Action, Event, Line, PolicyNames, Prediction, Rejection, Router, Shape, ShapeId, Tally,
     TaskSpec, mix,
@@ -53,8 +53,23 @@ pub struct Inference {
     pub forms: Option<Arc<Forms>>,
 }
 
-/// By variant of another form than its task: how it answers in the task's.
-pub type Forms = BTreeMap<VariantId, Arc<Adapter>>;
+/// How variants of another form than their task's answer in the task's.
+#[derive(Debug, Default)]
+pub struct Forms(RwLock<BTreeMap<VariantId, Arc<Adapter>>>);
+
+impl Forms {
+    /// Takes note of a variant; before the scheduler may choose it. It stays, since requests may still wait for a version
+    /// that is gone.
+    pub fn learn(&self, variant: VariantId, adapter: Arc<Adapter>) {
+        self.0.write().insert(variant, adapter);
+    }
+
+    /// That of a variant; `None` if it answers as it is.
+    #[must_use]
+    pub fn of(&self, variant: VariantId) -> Option<Arc<Adapter>> {
+        self.0.read().get(&variant).cloned()
+    }
+}
 
 /// What the driver tells of each batch that ran, for metrics: variant, rows, phases, and how well it was predicted.
 pub type OnBatch = Box<dyn Fn(VariantId, u32, &Timing, Option<Prediction>) + Send + Sync>;

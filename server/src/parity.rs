@@ -17,6 +17,9 @@ use crate::served::Served;
 /// 6e-8 of the largest of them, and so to 4e-6 of each.
 const ALIKE: f64 = 64.0;
 
+/// Requests with larger numbers, or larger sums, share no parity request: nobody has seen whether the model is linear there.
+pub(crate) const LARGEST: f64 = 1e5;
+
 /// The numbers of a request or an answer, by tensor.
 pub(crate) type Numbers = Vec<Vec<f64>>;
 
@@ -47,6 +50,14 @@ pub(crate) fn sum(parts: &[InputPart], specs: &[TensorSpec]) -> Option<InputPart
     };
     let tensors = specs.iter().enumerate().map(tensor).collect::<Option<_>>()?;
     Some(InputPart::new(rows, tensors))
+}
+
+/// Whether a request has only numbers up to [`LARGEST`].
+#[must_use]
+pub(crate) fn within_reach(part: &InputPart, specs: &[TensorSpec]) -> bool {
+    specs.iter().zip(&part.tensors).all(|(spec, tensor)| {
+        answer::numbers(spec.datatype, tensor).is_some_and(|numbers| peak(&numbers) <= LARGEST)
+    })
 }
 
 /// The one answer of so many rows that is missing beside `others` of the answer to their sum; `zero` is that to a row of

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use arc_swap::ArcSwap;
 use metrics::Counter;
 use models::{
-    Adapter, AnswerMode, Goals, Signature, TaskId, TaskSettings, VariantClaim, VariantId,
+    Adapter, AnswerMode, CatalogError, Goals, Signature, TaskId, TaskSettings, VariantClaim,
+    VariantId,
 };
 use parking_lot::Mutex;
 use router::{Choice, SELECTIONS, TaskSpec};
@@ -25,6 +26,7 @@ use crate::parity::Numbers;
 use crate::served::{Catalog, Served};
 pub use crate::tasks::coding::{Coding, Held, Wanted};
 pub use crate::tasks::composition::Composition;
+use crate::tasks::linear::Unfit;
 
 /// A task has one version: what it names changes, what it asks and answers does not.
 pub const VERSION: &str = "1";
@@ -40,7 +42,7 @@ pub struct Task {
     pub settings: Arc<TaskSettings>,
     /// Who can answer, in the file's order; at least one of them as it is.
     pub members: Vec<Member>,
-    /// Those of another form, where there are some.
+    /// How those of another form answer, where the file names some.
     pub forms: Option<Arc<Forms>>,
     /// Its counters.
     pub metrics: Arc<ModelMetrics>,
@@ -162,6 +164,8 @@ struct Declared {
     settings: Arc<TaskSettings>,
     metrics: Arc<ModelMetrics>,
     given: Arc<AnswersGiven>,
+    /// Where some variant is of another form.
+    forms: Option<Arc<Forms>>,
     linear: Option<Looked>,
 }
 
@@ -195,20 +199,25 @@ impl Tasks {
         check_policy(&settings)?;
         let id = TaskId(self.next.fetch_add(1, Ordering::Relaxed));
         let (settings, given) = (Arc::new(settings), Arc::default());
-        let mut declared = Declared { id, settings, metrics, given, linear: None };
+        let adapts = settings.variants.iter().any(|claim| claim.adapt.is_some());
+        let forms = adapts.then(Arc::default);
+        let mut declared = Declared { id, settings, metrics, given, forms, linear: None };
         let members = declared.members(served.0, Err)?;
         if let Some(first) = members.iter().find(|member| member.adapter.is_none()) {
             let checked = declared.settings.check_confidence(&first.served.signature);
             checked.map_err(|error| error.to_string())?;
         }
         if let Some(places) = declared.coded(&members) {
-            declared.linear = Some(declared.look(&members, places, served.1)?);
+            let looked = declared.look(&members, places, served.1);
+            declared.linear = Some(looked.map_err(Unfit::reason)?);
         }
         let before = self.declared.lock().insert(name.to_owned(), declared);
         self.refresh(served.0, served.1);
         if let Some(before) = before {
             served.1.retire_task(before.id);
         }
+        // A model may have come meanwhile.
+        self.look_again(served.0, served.1);
         Ok(())
     }
 
@@ -240,8 +249,13 @@ impl Tasks {
                 continue;
             }
             let coding = declared.coding(&members);
-            let Declared { id, settings, metrics, given, linear: _ } = declared.clone();
-            let forms = forms(&members);
+            let Declared { id, settings, metrics, given, forms, linear: _ } = declared.clone();
+            let adapted = members.iter().filter_map(|member| {
+                Some((member.served.variant, Arc::clone(member.adapter.as_ref()?)))
+            });
+            for (variant, adapter) in adapted {
+                forms.iter().for_each(|forms| forms.learn(variant, Arc::clone(&adapter)));
+            }
             let task =
                 Task { id, name: name.clone(), settings, members, forms, metrics, given, coding };
             let same = known.filter(|known| known.same(&task)).map(Arc::clone);
@@ -267,10 +281,17 @@ impl Tasks {
             if declared.linear.as_ref().is_some_and(|looked| looked.variants == variants) {
                 continue;
             }
-            let looked = declared.look(&members, places, driver).unwrap_or_else(|reason| {
-                tracing::error!(task = name, reason, "one variant answers");
-                Looked { variants, zero: None }
-            });
+            let looked = match declared.look(&members, places, driver) {
+                Ok(looked) => looked,
+                Err(Unfit::Bent(reason)) => {
+                    tracing::error!(task = name, reason, "one variant answers");
+                    Looked { variants, zero: None }
+                }
+                Err(Unfit::Unseen(reason)) => {
+                    tracing::warn!(task = name, reason, "one variant answers until another look");
+                    continue;
+                }
+            };
             let mut current = self.declared.lock();
             if let Some(current) = current.get_mut(&name).filter(|own| own.id == declared.id) {
                 current.linear = Some(looked);
@@ -296,18 +317,19 @@ impl Declared {
         members: &[Member],
         places: [usize; 2],
         driver: &Arc<Driver>,
-    ) -> Result<Looked, String> {
+    ) -> Result<Looked, Unfit> {
+        let bent = |error: CatalogError| Unfit::Bent(error.to_string());
         if places.iter().any(|&place| members[place].adapter.is_some()) {
             let reason =
                 "a variant that is adapted cannot be coded: name one that answers as it is";
-            return Err(self.settings.not_coded(reason.to_owned()).to_string());
+            return Err(bent(self.settings.not_coded(reason.to_owned())));
         }
         let [model, parity] = places.map(|place| &members[place].served);
         let fits = self.settings.check_coded_signature(&model.signature);
-        fits.map_err(|error| error.to_string())?;
+        fits.map_err(bent)?;
         let pair = linear::Pair { model, parity, group: self.group() };
-        let zero = linear::zero(driver, &pair);
-        let zero = zero.map_err(|reason| self.settings.not_coded(reason).to_string())?;
+        let located = |reason| self.settings.not_coded(reason).to_string();
+        let zero = linear::zero(driver, &pair).map_err(|unfit| unfit.map(located))?;
         Ok(Looked { variants: [model.variant, parity.variant], zero: Some(Arc::new(zero)) })
     }
 
@@ -357,14 +379,6 @@ impl Declared {
         }
         Ok(members)
     }
-}
-
-/// The members of another form than the task's.
-fn forms(members: &[Member]) -> Option<Arc<Forms>> {
-    let form =
-        |member: &Member| Some((member.served.variant, Arc::clone(member.adapter.as_ref()?)));
-    let forms: Forms = members.iter().filter_map(form).collect();
-    (!forms.is_empty()).then(|| Arc::new(forms))
 }
 
 fn check_policy(settings: &TaskSettings) -> Result<(), String> {

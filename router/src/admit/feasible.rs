@@ -36,7 +36,7 @@ impl Admission for Feasible {
         if fits_one_batch(ask, earliest) {
             return Ok(());
         }
-        if !ask.outlook.overloaded() || ask.queue.arrivals().dispersion() > FORESEEN {
+        if !ask.outlook.choosy() || ask.queue.arrivals().dispersion() > FORESEEN {
             // Whom to leave out of a burst the batching policy sees better, once it is over.
             let end = earliest + ask.profile.time(ask.request.rows);
             return if end <= ask.request.deadline.0 {
@@ -78,7 +78,7 @@ fn fits_one_batch(ask: &Ask<'_>, start: Instant) -> bool {
     let rows = ask.queue.rows() + ask.request.rows;
     let head = ask.queue.head().map_or(ask.request.deadline, |head| head.deadline);
     let end = start + ask.profile.time(rows);
-    let heads = ask.queue.is_empty() && ask.outlook.overloaded();
+    let heads = ask.queue.is_empty() && ask.outlook.choosy();
     !heads && rows <= ask.batch_max && end <= head.min(ask.request.deadline).0
 }
 
@@ -189,7 +189,7 @@ mod tests {
             Duration::ZERO
         }
 
-        fn overloaded(&self) -> bool {
+        fn choosy(&self) -> bool {
             true
         }
 

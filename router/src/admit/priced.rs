@@ -109,7 +109,7 @@ mod tests {
             Duration::ZERO
         }
 
-        fn overloaded(&self) -> bool {
+        fn choosy(&self) -> bool {
             false
         }
 

@@ -112,8 +112,8 @@ impl Router {
 
     fn admit(&mut self, request: &Request, lane: LaneId, now: Instant) -> Result<(), Rejection> {
         let Self { admission, cluster, lanes, load, active, .. } = self;
-        let overloaded = load.overloaded();
-        let view = FromLane { cluster, lanes, active, lane, now, overloaded };
+        let choosy = load.choosy();
+        let view = FromLane { cluster, lanes, active, lane, now, choosy };
         let lane = &lanes[lane];
         let (queue, profile) = (lane.batcher.queue(), lane.estimate.profile());
         let batch_max = lane.batch_max;
@@ -128,7 +128,7 @@ struct FromLane<'a> {
     active: &'a Roster,
     lane: LaneId,
     now: Instant,
-    overloaded: bool,
+    choosy: bool,
 }
 
 impl Outlook for FromLane<'_> {
@@ -140,8 +140,8 @@ impl Outlook for FromLane<'_> {
         self.cluster.sooner(self.lanes[self.lane].variant, self.now)
     }
 
-    fn overloaded(&self) -> bool {
-        self.overloaded
+    fn choosy(&self) -> bool {
+        self.choosy
     }
 
     fn backlog(&self) -> Duration {

@@ -45,6 +45,10 @@ impl Router {
 
     /// Does what the alarms that are due call for.
     fn ring(&mut self, now: Instant) {
+        if self.cluster.next_straggler().is_some_and(|at| at <= now) {
+            self.recall(now);
+            self.cluster.told_of_stragglers(now);
+        }
         while let Some((_, key)) = self.hopeless.first().filter(|(at, _)| *at <= now) {
             self.give_up_hopeless(key as LaneId, now);
         }

@@ -123,6 +123,7 @@ impl Router {
                 let (id, variant, predicted) = (request.id, prospect.variant, prospect.end());
                 self.actions.push_back(Action::Choose { id, variant, predicted, draw });
                 self.consider(lane, now);
+                self.foresee(lane, now);
             }
             Err(rejection) => self.refuse(request.id, rejection),
         }

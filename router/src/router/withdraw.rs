@@ -30,12 +30,12 @@ impl Router {
 
     /// Takes back the batches behind stragglers, where another executor could begin them now.
     pub(super) fn recall(&mut self, now: Instant) {
-        while let Some((executor, id)) = self.cluster.stuck(now) {
-            let variant = self.batches[&id].variant;
-            if self.cluster.count_idle(variant) == 0 {
-                return;
-            }
-            self.cluster.finish(executor, id);
+        loop {
+            let mut stuck = self.cluster.stuck(now);
+            let free = |id: BatchId| self.cluster.count_idle(self.batches[&id].variant) > 0;
+            let Some((executor, id)) = stuck.find(|&(_, id)| free(id)) else { return };
+            drop(stuck);
+            self.cluster.unfollow(executor, id);
             let lane = self.withdraw(executor, id);
             self.consider(lane, now);
         }

@@ -129,6 +129,23 @@ fn a_batch_behind_a_run_that_does_not_end_goes_to_the_executor_that_is_idle_firs
 }
 
 #[test]
+fn a_batch_behind_a_straggler_goes_to_the_executor_that_is_idle_as_soon_as_that_is_seen() {
+    // A run of one takes 10 ms; that on the first executor takes 60, and gets the next batch ahead of its expected end.
+    let mut play = Play::new(2, vec![model(0, 9 * MS, MS, Some(100 * MS))]);
+    play.slowness = 6.0;
+    play.arrive(ask(0, 100 * MS));
+    play.slowness = 1.0;
+    play.pass(MS / 10);
+    play.arrive(ask(0, 100 * MS));
+    play.pass(5 * MS);
+    play.arrive(ask(0, 25 * MS));
+    play.finish();
+    play.assert_all_ended();
+    assert_eq!((play.late(), play.refused()), (0, 0));
+    insta::assert_snapshot!(play.log);
+}
+
+#[test]
 fn a_failed_batch_and_a_lost_executor_end_their_requests_and_no_others() {
     let mut play = Play::new(2, vec![model(0, 4 * MS, MS, None)]);
     let whenever = Ask { within: None, ..ask(0, MS) };

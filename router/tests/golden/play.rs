@@ -157,6 +157,7 @@ impl Play {
                 (_, Some((_, reason))) => {
                     let why = match reason {
                         Reason::Hopeless => "a request becomes hopeless",
+                        Reason::Straggler => "a run straggles",
                         Reason::Window => "a launch window opens",
                         Reason::Lead => "an executor takes the next batch",
                     };

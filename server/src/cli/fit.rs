@@ -78,6 +78,9 @@ fn confidence(text: &str) -> Result<f64, String> {
 /// # Errors
 /// A sentence on what kept it from being fitted.
 pub fn fit(args: &FitArgs) -> Result<String, String> {
+    let mut losses = args.loss.clone();
+    losses.sort_by(|one, other| f64::from(*one).total_cmp(&f64::from(*other)));
+    losses.dedup();
     let scan = Scan::of(&args.model_repository)?;
     let task = Task::find(&scan, args)?;
     let bench = Bench::new(&scan, (&args.device, args.onnxruntime.as_deref()))?;
@@ -95,7 +98,7 @@ pub fn fit(args: &FitArgs) -> Result<String, String> {
     );
     let mut text = format!("{}: {source}, on {} ({})\n", args.name, args.device, bench.runtime);
     let mut tiers = Vec::new();
-    for &loss in &args.loss {
+    for loss in losses {
         let limit = Limit { loss: loss.into(), confidence: args.confidence };
         if polled.rows < limit.rows_min() {
             return Err(format!(

@@ -33,7 +33,7 @@ pub(super) struct Waiting {
 impl Waiting {
     /// Makes the request one to that variant. The tensors become that one's on its executor's thread.
     fn adapt(&mut self, variant: VariantId) {
-        let Some(adapter) = self.forms.take().and_then(|forms| forms.get(&variant).cloned()) else {
+        let Some(adapter) = self.forms.take().and_then(|forms| forms.of(variant)) else {
             return;
         };
         self.inner_shapes = Arc::new(adapter.inner_shapes(&self.inner_shapes));

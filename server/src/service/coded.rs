@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use batcher::Instant;
+use gpu::InputPart;
 use models::Cost;
 use router::compose::coded::{Own, Seat};
 use tokio::sync::oneshot;
@@ -84,19 +85,31 @@ impl Run<'_> {
             return (Outcome::Answered(answer), OWN);
         }
         seated.heard(Err(Own::Lost));
+        if decoded.is_terminated() {
+            // Its group had ended before.
+            return (outcome, OWN);
+        }
         tokio::select! {
             biased;
             decoded = decoded => match decoded {
                 Ok(answer) => (Outcome::Answered(answer), RECONSTRUCTED),
                 Err(_) => (outcome, OWN),
             },
-            () = wait(self.service.clock, self.deadline()) => (outcome, OWN),
+            () = wait(self.service.clock, self.last_moment()) => (outcome, OWN),
         }
     }
 
     fn deadline(&self) -> Instant {
         let within = self.checked.inference.deadline;
         within.map_or(Instant::NEVER, |within| self.arrived + within)
+    }
+
+    /// Until when an answer still reaches its client in time.
+    fn last_moment(&self) -> Instant {
+        let within = self.checked.inference.deadline;
+        within.map_or(Instant::NEVER, |within| {
+            self.arrived + within.saturating_sub(self.service.driver.way(within))
+        })
     }
 
     fn ask(&self) -> impl Future<Output = Outcome> + use<> {
@@ -135,11 +148,15 @@ impl Run<'_> {
         let (shape, inner_shapes) = (*shape, Arc::clone(inner_shapes));
         let asked = async move {
             let member = &task.members[coding.parity];
-            let sum = parity::sum(&wanted.parts, &member.served.signature.inputs);
+            let specs = &member.served.signature.inputs;
+            let reached = |part: &InputPart| parity::within_reach(part, specs);
+            let sum = Some(&wanted.parts).filter(|parts| parts.iter().all(reached));
+            let sum = sum.and_then(|parts| parity::sum(parts, specs)).filter(reached);
             let answer = match sum {
                 None => None,
                 Some(part) => {
                     member.asked.increment(1);
+                    wanted.shared.iter().for_each(|shared| shared.store(true, Ordering::Relaxed));
                     let inference = Inference {
                         variant: member.served.variant,
                         task: None,

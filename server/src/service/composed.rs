@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use batcher::Instant;
-use models::{Accuracy, Cost};
+use models::{Accuracy, Cost, VariantId};
 use router::Rejection;
 use router::compose::{AskId, Compose, End, Heard, Step, Why};
 
@@ -137,8 +137,8 @@ impl Run<'_> {
         let chosen = ticket.chosen().filter(|_| chooses);
         let member = match chooses {
             false => place,
-            // Refused, or by a variant that came a moment ago: its answer is of the same form.
-            true => chosen.and_then(|pick| self.task.place_of(pick.variant)).unwrap_or(0),
+            // Where it was refused nobody answers.
+            true => chosen.and_then(|pick| self.place_of(pick.variant)).unwrap_or(0),
         };
         self.task.members[member].asked.increment(1);
         self.open.push(Open { ask, outcome: Box::pin(ticket.outcome()) });
@@ -147,6 +147,15 @@ impl Run<'_> {
             self.predicted.get_or_insert(predicted);
             decides.heard(ask, Heard::Entered(predicted), self.service.clock.now());
         }
+    }
+
+    /// Where that variant is among the members. A version that came a moment ago stands where the one before it stood.
+    fn place_of(&self, variant: VariantId) -> Option<usize> {
+        let newer = || {
+            let place = self.service.tasks.find(&self.task.name)?.member(variant)?.place;
+            self.task.members.iter().position(|member| member.place == place)
+        };
+        self.task.place_of(variant).or_else(newer)
     }
 
     fn heard(&mut self, decides: &mut dyn Compose, ask: AskId, outcome: Outcome) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use batcher::Instant;
 use gpu::InputPart;
@@ -74,6 +74,8 @@ pub struct Wanted {
     pub priority: u32,
     /// That of the last of them.
     pub deadline: Instant,
+    /// Told of each of them once it is made.
+    pub shared: Vec<Arc<AtomicBool>>,
 }
 
 /// What a room's coder wants done outside.
@@ -190,11 +192,11 @@ impl Room {
 
     fn wanted(&self, group: GroupId, seats: &[Seat]) -> Option<Wanted> {
         let held: Vec<&Held> = seats.iter().filter_map(|seat| self.held.get(seat)).collect();
-        held.iter().for_each(|held| held.shared.store(true, Ordering::Relaxed));
         let priority = held.iter().map(|held| held.priority).max()?;
         let deadline = held.iter().map(|held| held.deadline).max()?;
+        let shared = held.iter().map(|held| Arc::clone(&held.shared)).collect();
         let parts = held.into_iter().map(|held| held.part.clone()).collect();
-        Some(Wanted { group, parts, priority, deadline })
+        Some(Wanted { group, parts, priority, deadline, shared })
     }
 
     fn due(&mut self, missing: Seat, group: GroupId, others: &[Seat]) -> Option<Due> {

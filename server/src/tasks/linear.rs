@@ -11,8 +11,9 @@ use crate::outcome::Outcome;
 use crate::parity::{self, Numbers};
 use crate::served::Served;
 
-/// The sizes of the random rows that are asked: what bends does so near its bends.
-const SIZES: [f64; 3] = [1.0, 0.05, 20.0];
+/// The sizes of the random rows that are asked: what bends does so near its bends. The last is beyond what
+/// requests may add up to.
+const SIZES: [f64; 5] = [1.0, 0.05, 20.0, 1e3, 2.0 * parity::LARGEST];
 
 /// What the answer to a sum may be away from what the answers add up to, as a share of the largest number among them. A
 /// linear model in 32-bit numbers strays by 1e-6.
@@ -20,6 +21,31 @@ const TOLERANCE: f64 = 1e-4;
 
 /// A model that has not answered so few rows by then does not answer.
 const WITHIN: Duration = Duration::from_secs(30);
+
+/// Why requests are not added up.
+#[derive(Debug)]
+pub(super) enum Unfit {
+    /// It was seen not to be linear.
+    Bent(String),
+    /// It did not answer, this time.
+    Unseen(String),
+}
+
+impl Unfit {
+    /// The same with another sentence.
+    pub(super) fn map(self, with: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Bent(reason) => Self::Bent(with(reason)),
+            Self::Unseen(reason) => Self::Unseen(with(reason)),
+        }
+    }
+
+    /// The reason, as a sentence.
+    pub(super) fn reason(self) -> String {
+        let (Self::Bent(reason) | Self::Unseen(reason)) = self;
+        reason
+    }
+}
 
 /// Who answers requests and who answers their sums, and of how many those are.
 pub(super) struct Pair<'a> {
@@ -32,12 +58,13 @@ pub(super) struct Pair<'a> {
 ///
 /// # Errors
 /// Why it is not, as a sentence.
-pub(super) fn zero(driver: &Arc<Driver>, pair: &Pair<'_>) -> Result<Numbers, String> {
+pub(super) fn zero(driver: &Arc<Driver>, pair: &Pair<'_>) -> Result<Numbers, Unfit> {
     let work = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        let runtime = runtime.map_err(|error| error.to_string())?;
+        let runtime = runtime.map_err(|error| Unfit::Unseen(error.to_string()))?;
         let model = &pair.model.model;
-        let late = |_| format!("'{model}' was not seen to be linear within {WITHIN:?}");
+        let late =
+            |_| Unfit::Unseen(format!("'{model}' was not seen to be linear within {WITHIN:?}"));
         runtime.block_on(async {
             tokio::time::timeout(WITHIN, look(driver, pair)).await.map_err(late)?
         })
@@ -45,12 +72,13 @@ pub(super) fn zero(driver: &Arc<Driver>, pair: &Pair<'_>) -> Result<Numbers, Str
     // Whoever installs a task may be a thread of a runtime, which must not wait for another's.
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("linear".into()).spawn_scoped(scope, work);
-        let thread = thread.map_err(|error| format!("the system gives no thread: {error}"))?;
-        thread.join().unwrap_or_else(|_| Err("its answers could not be read".into()))
+        let no_thread = |error| Unfit::Unseen(format!("the system gives no thread: {error}"));
+        let thread = thread.map_err(no_thread)?;
+        thread.join().unwrap_or_else(|_| Err(Unfit::Bent("its answers could not be read".into())))
     })
 }
 
-async fn look(driver: &Arc<Driver>, pair: &Pair<'_>) -> Result<Numbers, String> {
+async fn look(driver: &Arc<Driver>, pair: &Pair<'_>) -> Result<Numbers, Unfit> {
     let Pair { model, parity, group } = *pair;
     let zero = ask(driver, model, row(model, || 0.0)).await?;
     let mut state = 0;
@@ -62,23 +90,24 @@ async fn look(driver: &Arc<Driver>, pair: &Pair<'_>) -> Result<Numbers, String> 
             own.push(ask(driver, model, part.clone()).await?);
             parts.push(part);
         }
-        let sum = parity::sum(&parts, &model.signature.inputs).ok_or("its inputs have no sum")?;
+        let sum = parity::sum(&parts, &model.signature.inputs);
+        let sum = sum.ok_or_else(|| Unfit::Bent("its inputs have no sum".into()))?;
         let sum = ask(driver, parity, sum).await?;
         let away = away(&sum, &own, &zero);
         if away.is_nan() || away > TOLERANCE {
             let (model, parity) = (&model.model, &parity.model);
-            return Err(format!(
+            return Err(Unfit::Bent(format!(
                 "'{model}' is not linear: what '{parity}' answers to the sum of {group} random rows is {:.2} % away from what \
                  the answers to them add up to, and {} % is allowed",
                 away * 100.0,
                 TOLERANCE * 100.0
-            ));
+            )));
         }
     }
     Ok(zero)
 }
 
-async fn ask(driver: &Arc<Driver>, served: &Served, part: InputPart) -> Result<Numbers, String> {
+async fn ask(driver: &Arc<Driver>, served: &Served, part: InputPart) -> Result<Numbers, Unfit> {
     let known = served.shapes.number(Vec::new);
     let inference = Inference {
         variant: served.variant,
@@ -93,12 +122,12 @@ async fn ask(driver: &Arc<Driver>, served: &Served, part: InputPart) -> Result<N
     let why = match driver.submit(inference).outcome().await {
         Outcome::Answered(answer) => match parity::numbers(&answer, served) {
             Some(numbers) => return Ok(numbers),
-            None => "its outputs are no numbers".to_owned(),
+            None => return Err(Unfit::Bent("its outputs are no numbers".to_owned())),
         },
         Outcome::Refused(rejection) => format!("it was refused as {}", rejection.name()),
         Outcome::Failed(error) => error.to_string(),
     };
-    Err(format!("'{}' could not be seen to be linear: {why}", served.model))
+    Err(Unfit::Unseen(format!("'{}' could not be seen to be linear: {why}", served.model)))
 }
 
 /// A row whose numbers are drawn.

@@ -270,6 +270,22 @@ async fn without_the_sums_answer_each_is_answered_or_fails_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_fails_after_its_group_has_ended_is_told_so() {
+    let (service, mut gate, mut copy) = coded(2, 2);
+    let straggler = ask(&service, request_of(&[[STUCK_FAILS, 1.0, 1.0]]));
+    gate.begins(STUCK_FAILS).await;
+    let row = [[FAILS - STUCK_FAILS, -6.0, 4.0]];
+    assert_eq!(ended(ask(&service, request_of(&row)), &row).await, "own");
+    copy.begins(FAILS).await;
+    // The copy has done with the sum once it answers another request.
+    let direct = InferRequest { model: "copy".into(), ..request_of(&[[1.0, 1.0, 1.0]]) };
+    assert!(ask(&service, direct).await.unwrap().is_ok());
+    gate.open.send(()).unwrap();
+    assert_eq!(straggler.await.unwrap().unwrap_err().http(), 500);
+    finish(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_hurts_nobody_of_its_group() {
     let (service, mut gate, mut copy) = coded(2, 2);
     let sum = [[2.0 * STUCK, 2.0, 2.0]];

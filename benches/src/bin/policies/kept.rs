@@ -18,6 +18,9 @@ struct Made {
     program: u64,
     seed: u64,
     requests: u32,
+    /// What the indices of a [`Spot`] mean.
+    profiles: Vec<String>,
+    arrivals: Vec<String>,
 }
 
 /// A further line: one contest.
@@ -56,7 +59,10 @@ impl Kept {
     ) -> Result<Self, String> {
         let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let program = this_program().map_err(|error| wrong(&error))?;
-        let made = Made { program, seed, requests };
+        let names = |names: &mut dyn Iterator<Item = &str>| names.map(str::to_owned).collect();
+        let profiles = names(&mut grid.profiles.iter().map(|profile| profile.name));
+        let arrivals = names(&mut grid.arrivals.iter().copied());
+        let made = Made { program, seed, requests, profiles, arrivals };
         let mut file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -74,7 +80,7 @@ impl Kept {
             }
             Some(_) => {
                 return Err(wrong(
-                    &"of another build, seed or --requests: remove it, or name another file",
+                    &"of another build, seed, --requests or set of profiles: remove it, or name another file",
                 ));
             }
         };
