@@ -114,6 +114,12 @@ impl Batcher {
         candidate
     }
 
+    /// There are several requests, and the policy may know by now whom it will give up.
+    #[must_use]
+    pub fn foresees(&self) -> bool {
+        self.queue.len() > 1 && self.policy.foresees()
+    }
+
     /// Adds to `drop` the requests that the policy will give up when an executor could start a batch as `outside` says.
     pub fn foresee(
         &mut self,

@@ -42,8 +42,13 @@ pub trait BatchPolicy: Send {
     fn plan(&mut self, view: &View<'_>, drop: &mut Vec<RequestId>) -> Option<Candidate>;
 
     /// Adds to `drop`, which comes empty, who will be given up at `view.start` as far as that is known by now, while no
-    /// executor is free: whoever cannot be answered learns it the sooner. Nobody, where a policy decides late.
+    /// executor is free: whoever cannot be answered learns it the sooner. Asked where it [`foresees`](Self::foresees).
     fn foresee(&mut self, _view: &View<'_>, _drop: &mut Vec<RequestId>) {}
+
+    /// Whom it will give up is known before an executor is free.
+    fn foresees(&self) -> bool {
+        false
+    }
 
     /// A batch of this queue has run: for policies that learn.
     fn ran(&mut self, _ran: &Ran) {}

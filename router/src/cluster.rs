@@ -62,16 +62,17 @@ impl ExecutorState {
     }
 }
 
-/// Of a margin behind which another margin stands so much counts: independent spreads add as their squares do, so that
-/// two equal ones make one of the square root of 2.
-const BEHIND: f64 = std::f64::consts::SQRT_2 - 1.0;
-/// Margins of that share of the time are counted in full: they cost next to nothing.
-const SMALL: f64 = 0.02;
+/// Of a margin behind which another margin stands so many 128ths count: independent spreads add as their squares do, so
+/// that two equal ones make one of the square root of 2.
+const BEHIND: u32 = 53;
+const WHOLE: u32 = 128;
+/// Margins of one part in so many of the time are counted in full: they cost next to nothing.
+const SMALL: u32 = 50;
 
 /// What a margin behind so long a median adds to the margin of what follows.
 fn added(margin: Duration, median: Duration) -> Duration {
-    let small = median.mul_f64(SMALL).min(margin);
-    small + (margin - small).mul_f64(BEHIND)
+    let small = (median / SMALL).min(margin);
+    small + (margin - small) * BEHIND / WHOLE
 }
 
 /// An executor that takes a batch, in the order in which they are offered one: the idle ones, then those whose batch

@@ -370,10 +370,11 @@ impl Router {
         self.cluster.finish(executor, id);
         let withdrawn = self.go_on(executor, now);
         let requests = batch.requests.len() as u64;
-        let count = |within: Instant| {
-            batch.requests.iter().filter(|request| request.deadline.0 < within).count() as u64
-        };
-        let (late, hurried) = (count(now), count(Instant::NEVER));
+        let (mut late, mut hurried) = (0, 0);
+        for request in &batch.requests {
+            late += u64::from(request.deadline.0 < now);
+            hurried += u64::from(request.deadline.0 < Instant::NEVER);
+        }
         let lane = &mut self.lanes[batch.lane];
         lane.running -= 1;
         if let Some(elapsed) = elapsed {

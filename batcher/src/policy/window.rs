@@ -88,6 +88,10 @@ impl BatchPolicy for WindowPolicy {
         Some(run.in_time(opens.clamp(view.start, latest), view.profile))
     }
 
+    fn foresees(&self) -> bool {
+        true
+    }
+
     fn foresee(&mut self, view: &View<'_>, drop: &mut Vec<RequestId>) {
         // Where executors outnumber queues the next is free soon, and others soon after it.
         if view.executors <= view.rivals + 1 {

@@ -122,6 +122,9 @@ impl Router {
 
     /// Tells those whom the lane's policy will give up when an executor comes free, if that is known by now.
     pub(super) fn foresee(&mut self, lane: LaneId, now: Instant) {
+        if !self.lanes[lane].batcher.foresees() {
+            return;
+        }
         let variant = self.lanes[lane].variant;
         let planned = self.cluster.earliest_start(variant, now);
         if planned <= now || planned == Instant::NEVER || self.lanes[lane].fits_one_batch(planned) {
