@@ -130,6 +130,12 @@ impl Batcher {
         self.policy.foresee(&outside.view(&self.queue, profile), drop);
     }
 
+    /// Whether the policy has a run of so many rows broken off for a batch of so many that cannot wait for its end.
+    #[must_use]
+    pub fn preempts(&self, rows: u32, running: u32) -> bool {
+        self.policy.preempts(rows, running)
+    }
+
     /// Tells the policy of a batch that has run.
     pub fn ran(&mut self, ran: &Ran, now: Instant) {
         self.queue.note_end(ran.rows, now);

@@ -50,6 +50,12 @@ pub trait BatchPolicy: Send {
         false
     }
 
+    /// Whether a run of so many rows, of whichever queue, is worth breaking off for a batch of so many that cannot wait for
+    /// its end, on an executor that can do that.
+    fn preempts(&self, _rows: u32, _running: u32) -> bool {
+        false
+    }
+
     /// A batch of this queue has run: for policies that learn.
     fn ran(&mut self, _ran: &Ran) {}
 }

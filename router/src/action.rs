@@ -30,6 +30,14 @@ pub enum Action {
         /// Which batch; `Router::batch` no longer has it.
         batch: BatchId,
     },
+    /// Break off a run, on an executor that said it can: from this moment the executor is free. Its requests wait again;
+    /// what becomes of them follows. The end of that run is not to be told.
+    Abort {
+        /// Where it runs.
+        executor: ExecutorId,
+        /// Which batch; `Router::batch` no longer has it.
+        batch: BatchId,
+    },
     /// A request of a task will be answered by that variant.
     Choose {
         /// Which request.

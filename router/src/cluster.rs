@@ -23,6 +23,8 @@ pub(crate) struct Cluster {
     followed: FixedBitSet,
     /// When the running one of those becomes a straggler.
     dues: Agenda,
+    /// Up, and can break off a run; without room for any while none can.
+    preemptible: FixedBitSet,
     /// When those that hold one batch take the next.
     leads: Agenda,
     /// When the busy ones are planned to be free.
@@ -118,14 +120,17 @@ impl Cluster {
         Self { lead, ..Self::default() }
     }
 
-    /// An executor can run batches.
-    pub(crate) fn up(&mut self, executor: ExecutorId) {
+    /// An executor can run batches, and break them off or not.
+    pub(crate) fn up(&mut self, executor: ExecutorId, preemptible: bool) {
         let index = executor.index();
         if self.executors.len() <= index {
             self.executors.resize_with(index + 1, ExecutorState::default);
         }
         self.executors[index] = ExecutorState::default();
         self.up.grow_and_insert(index);
+        if preemptible {
+            self.preemptible.grow_and_insert(index);
+        }
         self.rest(executor);
     }
 
@@ -134,7 +139,7 @@ impl Cluster {
         let index = executor.index();
         let Some(state) = self.executors.get_mut(index) else { return [None, None] };
         let held = std::mem::take(state);
-        let sets = [&mut self.up, &mut self.idle, &mut self.followed];
+        let sets = [&mut self.up, &mut self.idle, &mut self.followed, &mut self.preemptible];
         for bits in self.placed.iter_mut().chain(sets) {
             clear(bits, index);
         }
@@ -255,6 +260,31 @@ impl Cluster {
     /// What that executor runs now.
     pub(crate) fn running(&self, executor: ExecutorId) -> Option<BatchId> {
         self.executors[executor.index()].running
+    }
+
+    /// Some executor is or was there that can break off a run.
+    pub(crate) fn preempts(&self) -> bool {
+        !self.preemptible.is_empty()
+    }
+
+    /// The runs of executors that have that variant and can break them off, each with when it began. One that has another
+    /// batch behind it is about to end, and is none of them.
+    pub(crate) fn preemptible(
+        &self,
+        variant: VariantId,
+    ) -> impl Iterator<Item = (ExecutorId, BatchId, Instant)> + '_ {
+        let placed = self.placed(variant).into_iter();
+        let executors = placed.flat_map(|placed| common(placed, &self.preemptible));
+        executors.filter_map(|index| {
+            let state = &self.executors[index];
+            let batch = state.running.filter(|_| state.next.is_none())?;
+            Some((executor_id(index), batch, state.began))
+        })
+    }
+
+    /// How long the run there has taken so far.
+    pub(crate) fn ran(&self, executor: ExecutorId, now: Instant) -> Duration {
+        now.since(self.executors[executor.index()].began)
     }
 
     /// The one batch that is left there starts now; it takes so long at the median and as planned.

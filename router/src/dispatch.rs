@@ -40,7 +40,8 @@ pub(crate) trait Dispatch: Send {
     /// That batch was started.
     fn launched(&mut self, _offer: &Offer, _launch: Launch) {}
 
-    /// A batch of that variant and that median time at its launch was withdrawn before it ran.
+    /// So much of a batch's median time at its launch, of that variant, is not run: all of it where the batch was withdrawn,
+    /// what was left of it where its run was broken off.
     fn withdrawn(&mut self, _variant: VariantId, _time: Duration) {}
 }
 

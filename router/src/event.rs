@@ -92,6 +92,9 @@ pub enum Event {
     ExecutorUp {
         /// Which executor.
         executor: ExecutorId,
+        /// It can break off a run: see [`crate::Action::Abort`].
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        preemptible: bool,
     },
     /// An executor is gone, with the batches that it held.
     ExecutorDown {

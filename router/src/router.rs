@@ -5,6 +5,7 @@ mod door;
 mod lanes;
 mod mixes;
 mod policies;
+mod preempt;
 mod step;
 mod tasks;
 mod weights;
@@ -236,8 +237,8 @@ impl Router {
             Event::Feedback { task, variant, draw, loss } => {
                 self.told(task, &Verdict { variant, draw, loss })
             }
-            Event::ExecutorUp { executor } => {
-                self.cluster.up(executor);
+            Event::ExecutorUp { executor, preemptible } => {
+                self.cluster.up(executor, preemptible);
                 self.review(now);
             }
             Event::ExecutorDown { executor } => self.executor_down(executor, now),

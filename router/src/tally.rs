@@ -24,6 +24,8 @@ pub struct Tally {
     pub rows: u64,
     /// Of those batches, the ones that were withdrawn before they started.
     pub withdrawn: u64,
+    /// Of those batches, the ones that were broken off while they ran.
+    pub aborted: u64,
     /// Weights that executors were asked to load.
     pub loads: u64,
     /// Of those, the ones that failed.

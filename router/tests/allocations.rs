@@ -55,7 +55,7 @@ impl Drive {
     fn new(policy: &str) -> Self {
         let mut router = Router::new(RouterSettings::default()).unwrap();
         for executor in (0..EXECUTORS).map(ExecutorId) {
-            router.handle(Event::ExecutorUp { executor }, Instant::ZERO);
+            router.handle(Event::ExecutorUp { executor, preemptible: false }, Instant::ZERO);
         }
         for variant in (0..MODELS).map(VariantId) {
             let spec = Box::new(VariantSpec {

@@ -25,7 +25,7 @@ impl World {
     fn new(policy: &str, variants: u32, task: TaskId) -> Self {
         let router = Router::new(RouterSettings::default()).unwrap();
         let mut world = Self { router, task, now: Instant::ZERO, next: 0, lines: Vec::new() };
-        world.happens(Event::ExecutorUp { executor: ExecutorId(0) });
+        world.happens(Event::ExecutorUp { executor: ExecutorId(0), preemptible: false });
         (0..variants).for_each(|id| world.load(id));
         world.serve(policy, variants);
         world

@@ -21,7 +21,7 @@ struct World {
 fn world(policy: &str) -> World {
     let mut router = Router::new(RouterSettings::default()).unwrap();
     let now = Instant::ZERO;
-    router.handle(Event::ExecutorUp { executor: ExecutorId(0) }, now);
+    router.handle(Event::ExecutorUp { executor: ExecutorId(0), preemptible: false }, now);
     for (id, time) in [(0, 20), (1, 10), (2, 1)] {
         let spec = Box::new(VariantSpec {
             variant: VariantId(id),
@@ -70,6 +70,7 @@ impl World {
                 | Action::Reply { .. }
                 | Action::Launch { .. }
                 | Action::Withdraw { .. }
+                | Action::Abort { .. }
                 | Action::Load { .. }
                 | Action::Evict { .. }
                 | Action::Unload { .. } => {}

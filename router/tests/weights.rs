@@ -28,7 +28,7 @@ fn house(models: u32, memory: &[u64], on_demand: bool) -> House {
         Router::new(RouterSettings { lead: Duration::ZERO, ..Default::default() }).unwrap();
     let mut house = House { router, now: Instant::ZERO, requests: 0 };
     for (executor, &bytes) in (0..).map(ExecutorId).zip(memory) {
-        house.tell(Event::ExecutorUp { executor });
+        house.tell(Event::ExecutorUp { executor, preemptible: false });
         house.tell(Event::MemoryStated { executor, bytes, on_demand });
     }
     for model in 0..models {
@@ -168,7 +168,7 @@ fn who_waits_for_weights_is_told_when_their_executor_is_gone_and_late_weights_ar
     house.ask(0, 100 * MS);
     let refused = Action::Reply { id: RequestId(1), rejection: Rejection::NoExecutor };
     assert_eq!(house.tell(Event::ExecutorDown { executor: ExecutorId(0) }), [refused]);
-    house.tell(Event::ExecutorUp { executor: ExecutorId(0) });
+    house.tell(Event::ExecutorUp { executor: ExecutorId(0), preemptible: false });
     assert_eq!(house.loaded(0, 0), []);
     let refused = Action::Reply { id: RequestId(2), rejection: Rejection::NoExecutor };
     assert_eq!(house.ask(0, 100 * MS), [refused]);
@@ -342,6 +342,7 @@ fn chosen(actions: &[Action]) -> Option<u32> {
         Action::Choose { variant, .. } => Some(variant.0),
         Action::Launch { .. }
         | Action::Withdraw { .. }
+        | Action::Abort { .. }
         | Action::Reply { .. }
         | Action::Load { .. }
         | Action::Evict { .. }

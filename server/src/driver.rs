@@ -156,7 +156,7 @@ impl Driver {
             );
             let mut state = driver.state.lock();
             state.workers.push(worker);
-            driver.feed(&mut state, Event::ExecutorUp { executor });
+            driver.feed(&mut state, Event::ExecutorUp { executor, preemptible: false });
         }
         let timer = Arc::downgrade(&driver);
         std::thread::Builder::new().name("timer".into()).spawn(move || keep_time(&timer))?;
@@ -314,6 +314,9 @@ impl Driver {
             match action {
                 Action::Launch { executor, batch, .. } => state.launch(executor, batch),
                 Action::Withdraw { executor, batch } => state.withdraw(executor, batch),
+                Action::Abort { .. } => {
+                    unreachable!("no executor here says that it breaks off runs")
+                }
                 Action::Choose { variant, predicted, draw, .. } => {
                     state.chosen = Some(Pick { variant, predicted, draw });
                 }

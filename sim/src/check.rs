@@ -32,6 +32,8 @@ pub(crate) struct Checker {
     held: BTreeMap<ExecutorId, usize>,
     now: Instant,
     ended: u64,
+    /// Requests that wait again since the last arrival.
+    returned: usize,
 }
 
 /// What may be assumed of a batch.
@@ -58,6 +60,7 @@ impl Checker {
     /// A request arrived; it is of that shape.
     pub(crate) fn arrived(&mut self, id: RequestId, shape: u32) {
         self.open.insert(id, (Stage::Waiting, shape));
+        self.returned = 0;
     }
 
     pub(crate) fn launched(
@@ -110,13 +113,14 @@ impl Checker {
         self.wrong(format!("{id:?} runs only to be late: hopeless since {:?}", batch.hopeless))
     }
 
-    /// A batch left its executor before it began; its requests wait again.
+    /// A batch left its executor before it began or before it ended; its requests wait again.
     pub(crate) fn withdrawn(
         &mut self,
         executor: ExecutorId,
         requests: &[RequestId],
     ) -> Result<(), Violation> {
         self.left(executor);
+        self.returned += requests.len();
         for request in requests {
             match self.open.get_mut(request) {
                 Some((stage @ Stage::Running(_), _)) => *stage = Stage::Waiting,
@@ -148,13 +152,14 @@ impl Checker {
         }
     }
 
-    /// A request arrived; so many waited before and wait now. Only withdrawn ones wait beyond the bound.
+    /// A request arrived; so many waited before and wait now. Only those of batches that were given back wait beyond the
+    /// bound.
     pub(crate) fn queue(
         &self,
         (before, waiting): (usize, usize),
         queue_max: usize,
     ) -> Result<(), Violation> {
-        if waiting <= queue_max.max(before) {
+        if waiting <= queue_max.max(before) + self.returned {
             return Ok(());
         }
         self.wrong(format!("{waiting} requests wait, at most {queue_max} are allowed"))

@@ -1,6 +1,6 @@
 //! A simulated executor: runs take what the profile says, with seeded noise, stragglers, drift, stalls and failures.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use batcher::Instant;
@@ -19,6 +19,10 @@ pub(crate) struct SimExecutor {
     pub(crate) held: VecDeque<(BatchId, Duration)>,
     /// The batch in front has started.
     pub(crate) runs: bool,
+    /// When it did.
+    pub(crate) began: Instant,
+    /// Batches that were broken off, whose ends are not heeded.
+    pub(crate) aborted: BTreeSet<BatchId>,
     pub(crate) up: bool,
     /// Rises with each breakdown, so that the ends of lost batches are not heeded.
     pub(crate) life: u32,
@@ -51,6 +55,8 @@ impl SimExecutor {
                     spec: spec.clone(),
                     held,
                     runs: false,
+                    began: Instant::ZERO,
+                    aborted: BTreeSet::new(),
                     up: true,
                     life: 0,
                     device,
@@ -124,6 +130,11 @@ impl SimExecutor {
     /// Share of loads of weights that fail.
     pub(crate) fn load_failure_share(&self) -> f64 {
         self.spec.load_failure_share
+    }
+
+    /// Whether it can break off a run.
+    pub(crate) fn preemptible(&self) -> bool {
+        self.spec.preemption
     }
 
     /// Mean time between breakdowns.

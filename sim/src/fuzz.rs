@@ -13,7 +13,7 @@ use crate::{
     Scenario, StageSpec,
 };
 
-/// The scenario of that seed: up to four executors that stall, fail and break down, up to five models with and without
+/// The scenario of that seed: up to four executors that stall, fail, break down and may be preempted, up to five models with and without
 /// deadlines, some with memory for a part of them, some variants of a task, under any policies, from idle to several times overloaded, with clients that leave.
 #[must_use]
 pub fn random_scenario(seed: u64) -> Scenario {
@@ -51,6 +51,10 @@ pub fn random_scenario(seed: u64) -> Scenario {
     if rng.random_bool(0.1) && scenario.placement.is_none() {
         give_task(&mut scenario, &mut rng);
         give_composition(&mut scenario, &mut rng);
+    }
+    let mut rng = Pcg64Mcg::seed_from_u64(seed ^ 0xf1e7);
+    for executor in &mut scenario.executors {
+        executor.preemption = rng.random_bool(0.4);
     }
     scenario
 }

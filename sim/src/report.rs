@@ -28,7 +28,7 @@ pub struct ModelReport {
     pub failed: u64,
     /// Left while they waited.
     pub cancelled: u64,
-    /// Batches run.
+    /// Batches run to their end.
     pub batches: u64,
     /// Rows of those batches.
     pub rows: u64,
@@ -87,6 +87,8 @@ pub struct Report {
     pub busy: Duration,
     /// The same by executor.
     pub busy_by_executor: Vec<Duration>,
+    /// Runs that were broken off for larger batches.
+    pub aborted: u64,
     /// Weights that were loaded while requests were served.
     pub loads: u64,
 }
@@ -180,6 +182,9 @@ impl fmt::Display for Report {
         let admitted = total.offered - (total.refused_total() - given_up);
         let late = total.late;
         writeln!(f, "{admitted} admitted, of them {late} late and {given_up} given up")?;
+        if self.aborted > 0 {
+            writeln!(f, "{} runs broken off", self.aborted)?;
+        }
         if self.loads > 0 {
             writeln!(f, "{} weights loaded", self.loads)?;
         }

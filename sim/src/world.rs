@@ -283,7 +283,7 @@ impl World {
         let executors: Vec<_> =
             (0_u32..).zip(&self.executors).map(|(id, _)| ExecutorId(id)).collect();
         for &executor in &executors {
-            self.feed(Event::ExecutorUp { executor })?;
+            self.executor_up(executor)?;
             self.state_memory(executor)?;
             self.plan_breakdown(executor);
         }
@@ -296,6 +296,11 @@ impl World {
         }
         self.begin_crowd();
         self.begin_tasks()
+    }
+
+    fn executor_up(&mut self, executor: ExecutorId) -> Result<(), Violation> {
+        let preemptible = self.executors[executor.index()].preemptible();
+        self.feed(Event::ExecutorUp { executor, preemptible })
     }
 
     fn variant_spec(&self, index: usize, mut executors: Vec<ExecutorId>) -> VariantSpec {
@@ -370,7 +375,7 @@ impl World {
             Happening::Repair { executor } => {
                 self.executors[executor.index()].up = true;
                 self.plan_breakdown(executor);
-                self.feed(Event::ExecutorUp { executor })?;
+                self.executor_up(executor)?;
                 if self.places.is_some() {
                     return self.restore_weights(executor);
                 }
@@ -415,6 +420,7 @@ impl World {
                     self.launch(executor, batch, variant, rows)?
                 }
                 Action::Withdraw { executor, batch } => self.withdraw(executor, batch)?,
+                Action::Abort { executor, batch } => self.abort(executor, batch)?,
                 Action::Reply { id, rejection } => self.refuse(id, &rejection)?,
                 Action::Load { executor, variant } => self.load(executor, variant)?,
                 Action::Evict { executor, variant } => self.evict(executor, variant)?,

@@ -77,3 +77,25 @@ fn a_replay_names_the_first_line_that_differs() {
     let error = sim::replay(lines.iter().map(String::as_str)).unwrap_err().to_string();
     assert!(error.starts_with(&format!("line {}", at + 1)), "{error}");
 }
+
+#[test]
+fn no_seed_breaks_an_invariant_where_all_runs_may_be_broken_off_and_all_replay() {
+    let mut aborted = 0;
+    for seed in 0..300 {
+        let mut scenario = random_scenario(seed);
+        scenario.router.batching = Some("largest".to_owned());
+        scenario.router.admission = (seed % 2 == 0).then(|| "always".to_owned());
+        scenario.models.iter_mut().for_each(|model| model.policy = None);
+        scenario.executors.iter_mut().for_each(|executor| executor.preemption = true);
+        let mut world = World::new(&scenario).unwrap();
+        world.keep_history(&scenario);
+        let (report, history) =
+            world.run().unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+        aborted += report.aborted;
+        let lines: Vec<String> =
+            history.lines.iter().map(|line| serde_json::to_string(line).unwrap()).collect();
+        sim::replay(lines.iter().map(String::as_str))
+            .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
+    assert!(aborted > 1000, "only {aborted} runs were broken off");
+}

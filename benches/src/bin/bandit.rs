@@ -106,7 +106,7 @@ impl World {
         // A task's number seeds its draws.
         let task = TaskId(u32::try_from(seed).unwrap_or(u32::MAX));
         let mut world = Self { router, task, now: Instant::ZERO, next: 0 };
-        world.happens(Event::ExecutorUp { executor: ExecutorId(0) });
+        world.happens(Event::ExecutorUp { executor: ExecutorId(0), preemptible: false });
         let ids = (0..).map(VariantId).take(variants);
         for variant in ids.clone() {
             let spec = Box::new(VariantSpec {

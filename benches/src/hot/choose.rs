@@ -41,7 +41,7 @@ impl Choosing {
         let router = Router::new(RouterSettings::default());
         let mut router = router.map_err(|error| Error::Raw(error.to_string()))?;
         for executor in (0..EXECUTORS).map(ExecutorId) {
-            router.handle(Event::ExecutorUp { executor }, Instant::ZERO);
+            router.handle(Event::ExecutorUp { executor, preemptible: false }, Instant::ZERO);
         }
         let (mut choices, mut profiles) = (Vec::new(), Vec::new());
         for id in 0..variants {

@@ -23,10 +23,7 @@ impl Router {
         self.tally.arrived += 1;
         self.note_asked(request, variant);
         match self.enter(request, variant, shape, now) {
-            Ok(lane) => {
-                self.consider(lane, now);
-                self.foresee(lane, now);
-            }
+            Ok(lane) => self.joined(lane, now),
             Err(rejection) => self.refuse(request.id, rejection),
         }
     }

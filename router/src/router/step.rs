@@ -20,7 +20,7 @@ use crate::{Action, Rejection};
 const IN_USE: Duration = Duration::from_secs(1);
 
 /// What a lane has for an executor.
-enum Wish {
+pub(super) enum Wish {
     /// A batch to start now.
     Launch(Offer),
     /// Nothing before its window opens; the alarm is set.
@@ -73,7 +73,7 @@ impl Router {
         }
         while let Some((at, key)) = self.hopeless.first() {
             let lane = key as LaneId;
-            if at > self.cluster.earliest_start(self.lanes[lane].variant, now) {
+            if at > self.served_from(lane, now) {
                 break;
             }
             self.give_up_hopeless(lane, now);
@@ -107,7 +107,7 @@ impl Router {
 
     /// Answers requests as soon as they can no longer be met, not when an executor comes free.
     pub(super) fn give_up_hopeless(&mut self, lane: LaneId, now: Instant) {
-        let start = self.cluster.earliest_start(self.lanes[lane].variant, now);
+        let start = self.served_from(lane, now);
         let profile = self.lanes[lane].estimate.profile();
         let mut hopeless = std::mem::take(&mut self.spare.drop);
         let waiting = self.lanes[lane].batcher.queue().iter();
@@ -121,7 +121,7 @@ impl Router {
     }
 
     /// Tells those whom the lane's policy will give up when an executor comes free, if that is known by now.
-    pub(super) fn foresee(&mut self, lane: LaneId, now: Instant) {
+    fn foresee(&mut self, lane: LaneId, now: Instant) {
         if !self.lanes[lane].batcher.foresees() {
             return;
         }
@@ -147,6 +147,16 @@ impl Router {
             }
         }
         self.unload_if_served(self.lanes[lane].variant);
+    }
+
+    /// A request has joined that lane: its batch starts where an executor takes one, or else by preemption; who
+    /// will be given up is told.
+    pub(super) fn joined(&mut self, lane: LaneId, now: Instant) {
+        self.consider(lane, now);
+        if self.cluster.preempts() {
+            self.preempt(lane, now);
+        }
+        self.foresee(lane, now);
     }
 
     /// Starts what can be started of that lane, on the executor that is free first.
@@ -237,7 +247,7 @@ impl Router {
     }
 
     /// What that lane's policy would do; requests to give up are left in `spare.drop`.
-    fn plan(&mut self, lane: LaneId, start: Instant, now: Instant) -> Option<Candidate> {
+    pub(super) fn plan(&mut self, lane: LaneId, start: Instant, now: Instant) -> Option<Candidate> {
         let outside = self.outside(lane, start, now);
         let state = &mut self.lanes[lane];
         state.batcher.plan(state.estimate.profile(), outside, &mut self.spare.drop)
@@ -260,7 +270,7 @@ impl Router {
     }
 
     /// What that lane has for an executor that takes a batch.
-    fn wish(&mut self, lane: LaneId, opening: Opening, now: Instant) -> Wish {
+    pub(super) fn wish(&mut self, lane: LaneId, opening: Opening, now: Instant) -> Wish {
         let Opening { executor, start, .. } = opening;
         let candidate = self.plan(lane, start, now);
         if !self.spare.drop.is_empty() {
@@ -289,7 +299,7 @@ impl Router {
     /// Cuts a batch that would hold its executor for longer than a tighter model in use can wait, unless another
     /// executor will be free for that model in time. Where no other executor would take it, even a long batch of one
     /// must start: nothing would ever call for it again.
-    fn within_courtesy(
+    pub(super) fn within_courtesy(
         &self,
         lane: LaneId,
         executor: ExecutorId,
@@ -343,7 +353,7 @@ impl Router {
         limit
     }
 
-    fn launch(&mut self, executor: ExecutorId, offer: &Offer, now: Instant) {
+    pub(super) fn launch(&mut self, executor: ExecutorId, offer: &Offer, now: Instant) {
         let Offer { lane, variant, candidate, .. } = *offer;
         let id = BatchId(self.batch_next);
         self.batch_next += 1;

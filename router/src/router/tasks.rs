@@ -122,8 +122,7 @@ impl Router {
             Ok((lane, prospect, draw)) => {
                 let (id, variant, predicted) = (request.id, prospect.variant, prospect.end());
                 self.actions.push_back(Action::Choose { id, variant, predicted, draw });
-                self.consider(lane, now);
-                self.foresee(lane, now);
+                self.joined(lane, now);
             }
             Err(rejection) => self.refuse(request.id, rejection),
         }

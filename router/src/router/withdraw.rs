@@ -4,7 +4,7 @@
 use batcher::Instant;
 use models::{BatchId, ExecutorId};
 
-use super::{Router, key_of};
+use super::{Batch, Router, key_of};
 use crate::Action;
 use crate::lane::LaneId;
 
@@ -41,17 +41,22 @@ impl Router {
         }
     }
 
-    /// Gives the requests of a batch back to their queue.
+    /// Takes back a batch before it starts.
     fn withdraw(&mut self, executor: ExecutorId, id: BatchId) -> LaneId {
         let batch = self.batches.remove(&id).expect("a held batch is in the table");
         self.actions.push_back(Action::Withdraw { executor, batch: id });
         self.tally.withdrawn += 1;
+        self.dispatch.withdrawn(batch.variant, batch.time);
+        self.wait_again(batch)
+    }
+
+    /// Gives the requests of a batch that no executor holds any more back to their queue.
+    pub(super) fn wait_again(&mut self, batch: Batch) -> LaneId {
         let state = &mut self.lanes[batch.lane];
         state.running -= 1;
         for &request in &batch.requests {
             state.batcher.give_back(request);
         }
-        self.dispatch.withdrawn(batch.variant, batch.time);
         let variant = self.variants[batch.variant.index()].as_mut();
         let variant = variant.expect("a variant with requests is in the table");
         variant.waiting += batch.requests.len();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use batcher::RequestId;
 use models::{ExecutorId, VariantId};
 use proptest::prelude::*;
-use router::{Event, PolicyNames, VariantSpec};
+use router::{Event, PolicyNames, RouterSettings, VariantSpec};
 
 use crate::play::{Ask, MS, Play, ask, model};
 
@@ -107,8 +107,10 @@ proptest! {
     fn every_request_ends_once_and_no_timeout_lies_in_the_past(
         specs in (variant(0), variant(1), variant(2)),
         steps in prop::collection::vec(step(), 1..120),
+        preemptible in any::<bool>(),
     ) {
-        let mut play = Play::new(EXECUTORS, vec![specs.0, specs.1, specs.2]);
+        let specs = vec![specs.0, specs.1, specs.2];
+        let mut play = Play::with(RouterSettings::default(), (EXECUTORS, preemptible), specs);
         let mut asked = 0;
         for step in &steps {
             follow(&mut play, step, &mut asked);

@@ -6,3 +6,4 @@
 mod any_script;
 mod logs;
 mod play;
+mod preemption;

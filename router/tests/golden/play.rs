@@ -57,6 +57,7 @@ struct Held {
     batches: VecDeque<BatchId>,
     ends: Option<Instant>,
     down: bool,
+    preemptible: bool,
 }
 
 /// A router, its executors, and the log.
@@ -78,12 +79,22 @@ pub(crate) struct Play {
 impl Play {
     /// Executors with those models, each on the executors that its spec names (all, if none).
     pub(crate) fn new(executors: u32, specs: Vec<VariantSpec>) -> Self {
+        Self::with(RouterSettings::default(), (executors, false), specs)
+    }
+
+    /// The same with other settings, and executors that can break off a run or not.
+    pub(crate) fn with(
+        settings: RouterSettings,
+        (executors, preemptible): (u32, bool),
+        specs: Vec<VariantSpec>,
+    ) -> Self {
+        let held = || Held { preemptible, ..Held::default() };
         let mut play = Self {
-            router: Router::new(RouterSettings::default()).unwrap(),
+            router: Router::new(settings).unwrap(),
             now: Instant::ZERO,
             log: String::new(),
             specs: Vec::new(),
-            executors: (0..executors).map(|_| Held::default()).collect(),
+            executors: (0..executors).map(|_| held()).collect(),
             takes: BTreeMap::new(),
             open: BTreeMap::new(),
             request_next: 0,
@@ -92,7 +103,7 @@ impl Play {
         };
         let all: Vec<_> = (0..executors).map(ExecutorId).collect();
         for &executor in &all {
-            play.feed(Event::ExecutorUp { executor });
+            play.feed(Event::ExecutorUp { executor, preemptible });
         }
         for mut spec in specs {
             if spec.executors.is_empty() {
@@ -197,7 +208,8 @@ impl Play {
             lost.iter().for_each(|batch| drop(self.takes.remove(batch)));
             return self.feed(Event::ExecutorDown { executor });
         }
-        self.feed(Event::ExecutorUp { executor });
+        let preemptible = self.executors[executor.index()].preemptible;
+        self.feed(Event::ExecutorUp { executor, preemptible });
         let there = |spec: &&VariantSpec| {
             spec.executors.contains(&executor) && !self.retired.contains(&spec.variant)
         };
@@ -232,6 +244,10 @@ impl Play {
                 Action::Withdraw { executor, batch } => {
                     self.note(&format!("  -> batch {} is withdrawn", batch.0));
                     self.withdraw(executor, batch);
+                }
+                Action::Abort { executor, batch } => {
+                    self.note(&format!("  -> batch {} is broken off", batch.0));
+                    self.abort(executor, batch);
                 }
                 Action::Choose { id, variant, predicted, .. } => {
                     let (id, model) = (id.0, variant.0);
@@ -301,6 +317,19 @@ impl Play {
         let place = held.batches.iter().position(|&batch| batch == id);
         assert!(place.is_some_and(|place| place > 0 || held.ends.is_none()), "{id:?} runs");
         held.batches.retain(|&batch| batch != id);
+        self.wait_again(id);
+    }
+
+    /// A batch that runs goes; its requests wait again.
+    fn abort(&mut self, executor: ExecutorId, id: BatchId) {
+        let held = &mut self.executors[executor.index()];
+        assert!(held.preemptible && held.ends.is_some(), "{executor:?} breaks nothing off");
+        assert_eq!(held.batches.pop_front(), Some(id));
+        held.ends = None;
+        self.wait_again(id);
+    }
+
+    fn wait_again(&mut self, id: BatchId) {
         let (_, requests) = self.takes.remove(&id).unwrap();
         for request in requests {
             self.open.get_mut(&request).expect("only open requests are held").2 = false;
@@ -323,6 +352,11 @@ impl Play {
     /// Requests that were answered after their deadline.
     pub(crate) fn late(&self) -> u64 {
         self.router.tally().late
+    }
+
+    /// Runs that were broken off.
+    pub(crate) fn aborted(&self) -> u64 {
+        self.router.tally().aborted
     }
 
     /// Requests that were refused.

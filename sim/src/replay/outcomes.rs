@@ -76,7 +76,9 @@ impl Outcomes {
                 let requests = router.batch(*batch).map(|batch| batch.requests.clone());
                 self.held.insert(*batch, (*variant, requests.unwrap_or_default()));
             }
-            Action::Withdraw { batch, .. } => drop(self.held.remove(batch)),
+            Action::Withdraw { batch, .. } | Action::Abort { batch, .. } => {
+                self.held.remove(batch);
+            }
             Action::Choose { id, variant, .. } => {
                 if self.asking.take_if(|asking| asking == id).is_some() {
                     self.open.insert(*id, *variant);

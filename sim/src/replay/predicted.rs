@@ -132,6 +132,10 @@ impl<'a> Predicted<'a> {
                 Action::Withdraw { executor, batch } => {
                     self.held[executor.index()].retain(|(held, _)| *held != batch);
                 }
+                Action::Abort { executor, batch } => {
+                    self.held[executor.index()].retain(|(held, _)| *held != batch);
+                    self.ends.retain(|(_, other)| *other != executor);
+                }
                 Action::Load { executor, variant } => {
                     let before = self.loads.iter().filter(|(_, other, _)| *other == executor);
                     let free = before.map(|(at, ..)| *at).max().unwrap_or(now).max(now);

@@ -119,7 +119,9 @@ impl Recorded {
             Line::Action(Action::Launch { executor, batch, variant, rows }) => {
                 self.launched.insert(*batch, (at, *executor, *variant, *rows));
             }
-            Line::Action(Action::Withdraw { batch, .. }) => drop(self.launched.remove(batch)),
+            Line::Action(Action::Withdraw { batch, .. } | Action::Abort { batch, .. }) => {
+                self.launched.remove(batch);
+            }
             Line::Action(
                 Action::Choose { .. }
                 | Action::Reply { .. }
@@ -239,7 +241,7 @@ mod tests {
         let mut recorder = Recorder { router, text: String::new() };
         recorder.line(&Line::Settings(settings));
         let executor = ExecutorId(0);
-        recorder.feed(Instant::ZERO, Event::ExecutorUp { executor });
+        recorder.feed(Instant::ZERO, Event::ExecutorUp { executor, preemptible: false });
         let spec = VariantSpec {
             variant: VariantId(0),
             profile: LatencyProfile::linear(MS, MS, 8),

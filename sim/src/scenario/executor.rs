@@ -32,6 +32,8 @@ pub struct ExecutorSpec {
     pub stall: Option<Stall>,
     /// Executors that share a device.
     pub neighbours: Option<Neighbours>,
+    /// A run can be broken off for a batch that is worth more, where a batching policy asks for it.
+    pub preemption: bool,
     /// Megabytes (10^6 bytes) of weights that one holds; any number if absent.
     pub memory_mb: Option<f64>,
     /// How weights and inputs come in; at once if absent.
@@ -119,6 +121,7 @@ impl Default for ExecutorSpec {
             drift: None,
             stall: None,
             neighbours: None,
+            preemption: false,
             memory_mb: None,
             copy: None,
         }

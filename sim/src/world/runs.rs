@@ -16,7 +16,7 @@ impl World {
         fails: bool,
     ) -> Result<(), Violation> {
         let state = &mut self.executors[executor.index()];
-        if state.life != life {
+        if state.aborted.remove(&batch) || state.life != life {
             return Ok(());
         }
         let (ended, takes) = state.held.pop_front().expect("a batch that ends was held");
@@ -74,6 +74,7 @@ impl World {
         let run = state.run(profiled, self.now, busy, &mut self.rng);
         state.held[0].1 = run.takes;
         state.runs = true;
+        state.began = self.now;
         let life = state.life;
         self.report.busy += run.takes;
         self.report.busy_by_executor[index] += run.takes;
@@ -129,8 +130,36 @@ impl World {
         if gone.is_none_or(|(front, _)| front != id) {
             return Err(self.violation("a batch was withdrawn that was not about to start"));
         }
+        self.wait_again(executor, id)
+    }
+
+    /// A run is broken off; its requests wait again, and the time that it took is lost.
+    pub(super) fn abort(&mut self, executor: ExecutorId, id: BatchId) -> Result<(), Violation> {
+        let now = self.now;
+        let state = &mut self.executors[executor.index()];
+        if !state.preemptible() {
+            return Err(self.violation("a run was broken off where none can be"));
+        }
+        let gone = if state.runs { state.held.pop_front() } else { None };
+        let Some((_, takes)) = gone.filter(|(front, _)| *front == id) else {
+            return Err(self.violation("a batch was broken off that did not run"));
+        };
+        state.runs = false;
+        state.aborted.insert(id);
+        let left = takes.saturating_sub(now.since(state.began));
+        self.report.aborted += 1;
+        self.report.busy -= left;
+        self.report.busy_by_executor[executor.index()] -= left;
+        if let Some(held) = self.held.get(id.0) {
+            self.report.models[held.model].busy -= left;
+        }
+        self.wait_again(executor, id)
+    }
+
+    /// The requests of a batch that its executor holds no more wait again.
+    fn wait_again(&mut self, executor: ExecutorId, id: BatchId) -> Result<(), Violation> {
         let held = self.held.remove(id.0);
-        let Held { model, rows, mut requests } = held.expect("a batch ahead is held");
+        let Held { model, rows, mut requests } = held.expect("a batch that is given back was held");
         for request in &requests {
             if let Some(asked) = self.asked.get_mut(request.0) {
                 asked.waits = true;

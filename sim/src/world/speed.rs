@@ -244,7 +244,7 @@ fn router(stress: &Stress, profile: &LatencyProfile) -> Result<Router, ScenarioE
         .map_err(|error| ScenarioError::Policy(error.to_string()))?;
     let executors: Vec<_> = (0..stress.executors).map(ExecutorId).collect();
     for &executor in &executors {
-        router.handle(Event::ExecutorUp { executor }, Instant::ZERO);
+        router.handle(Event::ExecutorUp { executor, preemptible: false }, Instant::ZERO);
     }
     for model in 0..stress.models {
         let spec = VariantSpec {
