@@ -1,9 +1,9 @@
 //! The batch of the most rows goes first; of equal ones that of the earliest latest start.
 //!
 //! The order of FLEX, the online algorithm of Shepherd (NSDI'23): a free executor runs the largest feasible batch of
-//! all models. FLEX also preempts a running batch for one that is some three times as large, on which its bound rests;
-//! the executors here run what they began to its end, so that the bound does not hold. Thin queues starve beside thick
-//! ones, wherefore Shepherd groups streams of like rates beforehand. Priority levels are ignored, as there.
+//! all models. That FLEX also preempts a run for a batch some three times as large is the batching policy's, `largest`;
+//! on executors that run what they began to its end its bound does not hold. Thin queues starve beside thick ones,
+//! wherefore Shepherd groups streams of like rates beforehand. Priority levels are ignored, as there.
 
 use batcher::Instant;
 
@@ -12,7 +12,7 @@ use super::{Dispatch, DispatchEntry, Offer, Urgency, latest_start};
 pub(super) const ENTRY: DispatchEntry = DispatchEntry {
     name: "largest_batch",
     summary: "the batch of the most rows, whatever its priority level",
-    source: "Shepherd (NSDI'23), the order of FLEX, without its preemption",
+    source: "Shepherd (NSDI'23), the order of FLEX",
     build: || Box::new(LargestBatch),
 };
 
