@@ -38,7 +38,7 @@ pub struct FitArgs {
     /// How sure it is to be that no more is lost on as many fresh rows
     #[arg(long, value_name = "SHARE", default_value_t = CONFIDENCE, value_parser = confidence)]
     pub confidence: f64,
-    /// The output with a probability for each class [default: that of the file's [confidence], else the only one]
+    /// The output with a probability for each class [default: that of the file's table `confidence`, else the only one]
     #[arg(long, value_name = "NAME")]
     pub output: Option<String>,
     /// The array or column of labels [default: label, labels, or the name of an output]
