@@ -1,6 +1,7 @@
 //! Cuts a request's own rows out of its batch's outputs, and applies the classification extension.
 
 use bytes::Bytes;
+use gpu::Output;
 use models::{Adapter, AdapterStep, DataType};
 
 use crate::infer::{OutputTensor, RequestedOutput};
@@ -69,40 +70,38 @@ pub(crate) fn own_rows(
     author: Author<'_>,
 ) -> Result<OutputTensor, Failure> {
     let tensor = cut_rows(answer, author.output(index), name, author.served)?;
-    match author.step(index) {
-        None => Ok(tensor),
-        Some(step) => adapted(tensor, step, author.served),
-    }
+    let Some(step) = author.step(index) else { return Ok(tensor) };
+    let OutputTensor { name, datatype, shape, data } = tensor;
+    let Served { model, signature, .. } = author.served;
+    let own = Output { datatype, shape, data };
+    let Output { datatype, shape, data } =
+        adapted(own, step, signature.batched).map_err(|reason| {
+            Failure::Internal(format!("output '{name}' of model '{model}' {reason}"))
+        })?;
+    Ok(OutputTensor { name, datatype, shape, data })
 }
 
 /// The same numbers in the shape and type that were asked for.
-fn adapted(
-    tensor: OutputTensor,
-    step: &AdapterStep,
-    served: &Served,
-) -> Result<OutputTensor, Failure> {
-    let OutputTensor { name, mut datatype, mut shape, mut data } = tensor;
-    let (model, elements) = (&served.model, |shape: &[i64]| shape.iter().product::<i64>());
+///
+/// # Errors
+/// Where the output is of another form than its model states, what it is.
+pub(crate) fn adapted(own: Output, step: &AdapterStep, batched: bool) -> Result<Output, String> {
+    let Output { mut datatype, mut shape, mut data } = own;
+    let elements = |shape: &[i64]| shape.iter().product::<i64>();
     if let Some((from, to)) = step.cast {
         let cast = gpu::cast(&data, (from, to)).filter(|_| datatype == from);
-        data = cast.ok_or_else(|| {
-            Failure::Internal(format!(
-                "output '{name}' of model '{model}' is {datatype}, not {from}"
-            ))
-        })?;
+        data = cast.ok_or_else(|| format!("is {datatype}, not {from}"))?;
         datatype = to;
     }
     if let Some(inner) = &step.shape {
-        let rows = shape.first().filter(|_| served.signature.batched);
+        let rows = shape.first().filter(|_| batched);
         let wanted: Vec<i64> = rows.into_iter().chain(inner).copied().collect();
         if elements(&wanted) != elements(&shape) {
-            return Err(Failure::Internal(format!(
-                "output '{name}' of model '{model}' is {shape:?}, which cannot become {wanted:?}"
-            )));
+            return Err(format!("is {shape:?}, which cannot become {wanted:?}"));
         }
         shape = wanted;
     }
-    Ok(OutputTensor { name, datatype, shape, data })
+    Ok(Output { datatype, shape, data })
 }
 
 fn cut_rows(

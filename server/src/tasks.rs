@@ -250,11 +250,10 @@ impl Tasks {
             }
             let coding = declared.coding(&members);
             let Declared { id, settings, metrics, given, forms, linear: _ } = declared.clone();
-            let adapted = members.iter().filter_map(|member| {
-                Some((member.served.variant, Arc::clone(member.adapter.as_ref()?)))
-            });
-            for (variant, adapter) in adapted {
-                forms.iter().for_each(|forms| forms.learn(variant, Arc::clone(&adapter)));
+            for member in &members {
+                if let (Some(forms), Some(adapter)) = (&forms, &member.adapter) {
+                    forms.learn(member.served.variant, Arc::clone(adapter));
+                }
             }
             let task =
                 Task { id, name: name.clone(), settings, members, forms, metrics, given, coding };

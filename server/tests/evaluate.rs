@@ -2,12 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::fmt::Write as _;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+#[path = "common/scans.rs"]
+mod scans;
 
 use tempfile::TempDir;
+
+use crate::scans::{examples, runs_models};
 
 const TASK: &str = "# Which digit a scan shows.
 [task]
@@ -27,57 +27,14 @@ source = \"nobody\"
 cost = 7
 ";
 
-fn examples() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/examples/digits")
-}
-
-/// Whether ONNX Runtime is there; says so where it is not.
-#[expect(clippy::print_stdout, reason = "a skipped test says why")]
-fn runs_models() -> bool {
-    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/onnxruntime/lib");
-    let there = gpu::onnx::runtime(Some(&library));
-    there.inspect_err(|error| println!("skipped: {error}")).is_ok()
-}
-
-/// A repository of two classifiers of scans, and the scans that no training saw.
 fn repository() -> TempDir {
-    let root = tempfile::tempdir().unwrap();
-    for name in ["logreg", "mlp_128"] {
-        let version = root.path().join(format!("models/digits_{name}/1"));
-        std::fs::create_dir_all(&version).unwrap();
-        std::fs::copy(examples().join(format!("{name}.onnx")), version.join("model.onnx")).unwrap();
-    }
-    std::fs::create_dir(root.path().join("models/digits")).unwrap();
-    std::fs::write(root.path().join("models/digits/punctual.toml"), TASK).unwrap();
-    std::fs::write(root.path().join("held_out.csv"), held_out()).unwrap();
-    root
-}
-
-/// The odd rows of the file of scans, as `digits.py` takes them.
-fn held_out() -> String {
-    let packed = std::fs::read(examples().join("digits.csv.gz")).unwrap();
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).unwrap();
-    let mut csv: String = (0..64).map(|pixel| format!("p{pixel},")).collect();
-    csv += "label\n";
-    for line in text.lines().skip(1).step_by(2) {
-        let (pixels, digit) = line.rsplit_once(',').unwrap();
-        for pixel in pixels.split(',') {
-            write!(csv, "{},", pixel.parse::<f64>().unwrap() / 16.0).unwrap();
-        }
-        csv += digit;
-        csv += "\n";
-    }
-    csv
+    scans::repository(["logreg", "mlp_128"], TASK)
 }
 
 /// Runs the program; what it said, and whether it was content.
 fn punctual(root: &TempDir, words: &[&str]) -> (bool, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_punctual"));
-    command.args(words).arg("--model-repository").arg(root.path().join("models"));
-    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8(said).unwrap())
+    let (code, said) = scans::punctual(root, words);
+    (code == Some(0), said)
 }
 
 fn evaluate(root: &TempDir, name: &str, file: &str, more: &[&str]) -> (bool, String) {

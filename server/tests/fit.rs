@@ -2,13 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::fmt::Write as _;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+#[path = "common/scans.rs"]
+mod scans;
 
 use models::TaskSettings;
 use tempfile::TempDir;
+
+use crate::scans::{punctual, runs_models};
 
 const TASK: &str = "# Which digit a scan shows.
 [task]
@@ -29,65 +29,17 @@ source = \"nobody\"
 cost = 9.5
 ";
 
-fn examples() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/examples/digits")
-}
-
-/// Whether ONNX Runtime is there; says so where it is not.
-#[expect(clippy::print_stdout, reason = "a skipped test says why")]
-fn runs_models() -> bool {
-    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/onnxruntime/lib");
-    let there = gpu::onnx::runtime(Some(&library));
-    there.inspect_err(|error| println!("skipped: {error}")).is_ok()
-}
-
-/// A repository of two classifiers, their task, and the scans that no training saw.
+/// Two classifiers, their task, and the scans that no training saw; of those few, too.
 fn repository(task: &str) -> TempDir {
-    let root = tempfile::tempdir().unwrap();
-    for name in ["kernel_4495", "mlp_128"] {
-        let version = root.path().join(format!("models/digits_{name}/1"));
-        std::fs::create_dir_all(&version).unwrap();
-        std::fs::copy(examples().join(format!("{name}.onnx")), version.join("model.onnx")).unwrap();
-    }
-    std::fs::create_dir(root.path().join("models/digits")).unwrap();
-    std::fs::write(root.path().join("models/digits/punctual.toml"), task).unwrap();
-    let scans = scans();
-    std::fs::write(root.path().join("held_out.csv"), sheet(&scans, usize::MAX)).unwrap();
-    std::fs::write(root.path().join("few.csv"), sheet(&scans, 200)).unwrap();
+    let root = scans::repository(["kernel_4495", "mlp_128"], task);
+    std::fs::write(root.path().join("few.csv"), scans::held_out(200)).unwrap();
     root
 }
 
-/// Lines of 64 pixels from 0 to 16 and a digit.
-fn scans() -> String {
-    let packed = std::fs::read(examples().join("digits.csv.gz")).unwrap();
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).unwrap();
-    text
-}
-
-/// So many of the odd rows, which no training saw.
-fn sheet(scans: &str, rows: usize) -> String {
-    let mut csv: String = (0..64).map(|pixel| format!("p{pixel},")).collect();
-    csv += "label\n";
-    for line in scans.lines().skip(1).step_by(2).take(rows) {
-        let (pixels, digit) = line.rsplit_once(',').unwrap();
-        for pixel in pixels.split(',') {
-            write!(csv, "{},", pixel.parse::<f64>().unwrap() / 16.0).unwrap();
-        }
-        csv += digit;
-        csv += "\n";
-    }
-    csv
-}
-
-/// Runs the program; its exit code, and what it said.
 fn fit(root: &TempDir, name: &str, file: &str, more: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_punctual"));
-    command.args(["fit", name, "--data"]).arg(root.path().join(file)).args(more);
-    command.arg("--model-repository").arg(root.path().join("models"));
-    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8(said).unwrap())
+    let path = root.path().join(file);
+    let words = ["fit", name, "--data", path.to_str().unwrap()];
+    punctual(root, &[&words[..], more].concat())
 }
 
 fn task(root: &TempDir) -> String {

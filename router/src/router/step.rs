@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use batcher::{Candidate, Instant, Outside, RequestId, prefix_within_deadlines};
+use batcher::{Candidate, Instant, Outside, prefix_within_deadlines};
 use models::{BatchId, ExecutorId, VariantId};
 
 use super::{Batch, Router, key_of};
@@ -109,14 +109,11 @@ impl Router {
     pub(super) fn give_up_hopeless(&mut self, lane: LaneId, now: Instant) {
         let start = self.served_from(lane, now);
         let profile = self.lanes[lane].estimate.profile();
-        let mut hopeless = std::mem::take(&mut self.spare.drop);
         let waiting = self.lanes[lane].batcher.queue().iter();
         let late =
             waiting.filter(|request| start + profile.time(request.rows) > request.deadline.0);
-        hopeless.extend(late.map(|request| request.id));
-        self.give_up(lane, &hopeless);
-        hopeless.clear();
-        self.spare.drop = hopeless;
+        self.spare.drop.extend(late.map(|request| request.id));
+        self.give_up(lane);
         self.watch_hopeless(lane);
     }
 
@@ -134,18 +131,18 @@ impl Router {
         let outside = self.outside(lane, start, now);
         let state = &mut self.lanes[lane];
         state.batcher.foresee(state.estimate.profile(), outside, &mut self.spare.drop);
-        let drop = std::mem::take(&mut self.spare.drop);
-        self.give_up(lane, &drop);
-        self.spare.drop = drop;
-        self.spare.drop.clear();
+        self.give_up(lane);
     }
 
-    fn give_up(&mut self, lane: LaneId, hopeless: &[RequestId]) {
-        for &id in hopeless {
+    /// Refuses those of that lane in `spare.drop`, and empties it.
+    fn give_up(&mut self, lane: LaneId) {
+        let mut hopeless = std::mem::take(&mut self.spare.drop);
+        for id in hopeless.drain(..) {
             if self.remove_waiting(lane, id) {
                 self.refuse(id, Rejection::DeadlineHopeless);
             }
         }
+        self.spare.drop = hopeless;
         self.unload_if_served(self.lanes[lane].variant);
     }
 
@@ -274,17 +271,12 @@ impl Router {
         let Opening { executor, start, .. } = opening;
         let candidate = self.plan(lane, start, now);
         if !self.spare.drop.is_empty() {
-            let drop = std::mem::take(&mut self.spare.drop);
             // Another executor that frees sooner may still serve them; its own turn decides.
-            let sooner = start > self.cluster.earliest_start(self.lanes[lane].variant, now);
-            if !sooner {
-                self.give_up(lane, &drop);
-            }
-            self.spare.drop = drop;
-            self.spare.drop.clear();
-            if sooner {
+            if start > self.cluster.earliest_start(self.lanes[lane].variant, now) {
+                self.spare.drop.clear();
                 return Wish::NotHere;
             }
+            self.give_up(lane);
         }
         let Some(candidate) = candidate else { return Wish::Nothing };
         if candidate.earliest > start {

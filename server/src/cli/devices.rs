@@ -1,8 +1,9 @@
 //! Makes the executors that `--device` asks for, and shares out the cores.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::Args;
 use gpu::partition::split_cores;
 use gpu::stream::Stream;
 use gpu::{Emulated, Executor, Noise, OnnxCpu, OnnxCuda, device, emulated, onnx};
@@ -10,6 +11,27 @@ use models::ExecutorId;
 
 use crate::config::DeviceChoice;
 use crate::repository::prepare::Place;
+
+/// The device on which models are measured, and with what.
+#[derive(Args, Clone, Debug)]
+pub struct DeviceArgs {
+    /// cpu:1xT (T cores) | cuda:K | emulated:PROFILE
+    #[arg(long, value_name = "DEVICE", default_value = "cpu:1")]
+    pub device: DeviceChoice,
+    /// The ONNX Runtime library, or its folder [default: beside the program, or target/onnxruntime/lib]
+    #[arg(long, value_name = "PATH")]
+    pub onnxruntime: Option<PathBuf>,
+}
+
+impl DeviceArgs {
+    /// Makes its executor.
+    ///
+    /// # Errors
+    /// As [`Devices::make`] says.
+    pub fn devices(&self) -> Result<Devices, String> {
+        Devices::make(std::slice::from_ref(&self.device), self.onnxruntime.as_deref())
+    }
+}
 
 /// The executors of this server.
 pub struct Devices {

@@ -8,8 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use models::{Adapter, QUEUE_MAX, Signature, TaskSettings};
 
-use super::devices::Devices;
-use crate::config::DeviceChoice;
+use super::devices::DeviceArgs;
 use crate::evaluate::claims::{self, Claim};
 use crate::evaluate::examples::{self, Example, Form};
 use crate::evaluate::metric::{Answer, Metric, Score, agreement};
@@ -44,12 +43,9 @@ pub struct EvaluateArgs {
     /// The array or column of labels [default: label, labels, or the name of an output]
     #[arg(long, value_name = "NAME")]
     pub label: Option<String>,
-    /// cpu:1xT (T cores) | cuda:K | emulated:PROFILE
-    #[arg(long, value_name = "DEVICE", default_value = "cpu:1")]
-    pub device: DeviceChoice,
-    /// The ONNX Runtime library, or its folder [default: beside the program, or target/onnxruntime/lib]
-    #[arg(long, value_name = "PATH")]
-    pub onnxruntime: Option<PathBuf>,
+    /// Where it runs.
+    #[command(flatten)]
+    pub on: DeviceArgs,
     /// Writes accuracy, metric and source into the task's punctual.toml; comments and layout stay
     #[arg(long)]
     pub write: bool,
@@ -65,12 +61,14 @@ pub struct EvaluateArgs {
 pub fn evaluate(args: &EvaluateArgs) -> Result<String, String> {
     let scan = Scan::of(&args.model_repository)?;
     let subject = Subject::find(&scan, args)?;
-    let bench = Bench::new(&scan, (&args.device, args.onnxruntime.as_deref()))?;
+    let bench = Bench::new(&scan, &args.on)?;
     let asked =
         Asked { members: &subject.members, task: subject.task.as_ref().map(|(_, task)| task) };
     let measurement = evaluate_members(args, &bench, asked)?;
-    let head =
-        format!("{}: {}, on {} ({})\n", args.name, measurement.source, args.device, bench.runtime);
+    let head = format!(
+        "{}: {}, on {} ({})\n",
+        args.name, measurement.source, args.on.device, bench.runtime
+    );
     let mut text = head + &table(&measurement);
     if args.write {
         text += &write(&subject, &measurement, args.write_cost)?;
@@ -229,11 +227,8 @@ pub(super) struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    pub(super) fn new(
-        scan: &'a Scan,
-        (device, library): (&DeviceChoice, Option<&Path>),
-    ) -> Result<Self, String> {
-        let devices = Devices::make(std::slice::from_ref(device), library)?;
+    pub(super) fn new(scan: &'a Scan, on: &DeviceArgs) -> Result<Self, String> {
+        let devices = on.devices()?;
         let settings = WorkshopSettings {
             budget: gpu::measure::BUDGET,
             auto_complete: true,

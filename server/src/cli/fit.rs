@@ -10,9 +10,9 @@ use rand_pcg::rand_core::{Rng, SeedableRng};
 use router::compose::Vote;
 use router::compose::fit::{CONFIDENCE, CONFIDENCE_MAX, Fitted, Limit, Said, fit as fit_members};
 
+use super::devices::DeviceArgs;
 use super::evaluate::{Asked, Bench, Member, file_name, find};
 use crate::answer::numbers;
-use crate::config::DeviceChoice;
 use crate::evaluate::cascade::{Panel, write_into};
 use crate::evaluate::claims::{quoted, replace, significant};
 use crate::evaluate::examples::{self, Example, Form};
@@ -47,12 +47,9 @@ pub struct FitArgs {
     /// Seeds the bootstrap
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// cpu:1xT (T cores) | cuda:K | emulated:PROFILE
-    #[arg(long, value_name = "DEVICE", default_value = "cpu:1")]
-    pub device: DeviceChoice,
-    /// The ONNX Runtime library, or its folder [default: beside the program, or target/onnxruntime/lib]
-    #[arg(long, value_name = "PATH")]
-    pub onnxruntime: Option<PathBuf>,
+    /// Where it runs.
+    #[command(flatten)]
+    pub on: DeviceArgs,
     /// Writes the cascades into the task's punctual.toml; comments and layout stay
     #[arg(long)]
     pub write: bool,
@@ -83,7 +80,7 @@ pub fn fit(args: &FitArgs) -> Result<String, String> {
     losses.dedup();
     let scan = Scan::of(&args.model_repository)?;
     let task = Task::find(&scan, args)?;
-    let bench = Bench::new(&scan, (&args.device, args.onnxruntime.as_deref()))?;
+    let bench = Bench::new(&scan, &args.on)?;
     let polled = poll(args, &bench, &task)?;
     let rows: Vec<usize> = (0..polled.rows).collect();
     let members = task.panel.members(&polled.said, &rows);
@@ -96,7 +93,7 @@ pub fn fit(args: &FitArgs) -> Result<String, String> {
         file_name(&args.data),
         percent(args.confidence)
     );
-    let mut text = format!("{}: {source}, on {} ({})\n", args.name, args.device, bench.runtime);
+    let mut text = format!("{}: {source}, on {} ({})\n", args.name, args.on.device, bench.runtime);
     let mut tiers = Vec::new();
     for loss in losses {
         let limit = Limit { loss: loss.into(), confidence: args.confidence };

@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::Args;
 use models::{LatencyProfile, QUEUE_MAX};
 
-use super::devices::Devices;
-use crate::config::{DeviceChoice, Span};
+use super::devices::DeviceArgs;
+use crate::config::Span;
 use crate::profiles::ProfileStore;
 use crate::repository::loader::Load;
 use crate::repository::prepare::{Workshop, WorkshopSettings};
@@ -24,12 +24,9 @@ pub struct ProfileArgs {
     /// Folder of models; may be given several times
     #[arg(long, alias = "model-store", value_name = "FOLDER", required = true)]
     pub model_repository: Vec<PathBuf>,
-    /// cpu:1xT (T cores) | cuda:K | emulated:PROFILE
-    #[arg(long, value_name = "DEVICE", default_value = "cpu:1")]
-    pub device: DeviceChoice,
-    /// The ONNX Runtime library, or its folder [default: beside the program, or target/onnxruntime/lib]
-    #[arg(long, value_name = "PATH")]
-    pub onnxruntime: Option<PathBuf>,
+    /// Where it runs.
+    #[command(flatten)]
+    pub on: DeviceArgs,
     /// Longest time that the measuring may take
     #[arg(long, value_name = "TIME", default_value = "2s")]
     pub profile_budget: Span,
@@ -40,7 +37,7 @@ pub struct ProfileArgs {
 /// # Errors
 /// A sentence on what kept the model from being measured.
 pub fn profile(args: &ProfileArgs) -> Result<String, String> {
-    let devices = Devices::make(std::slice::from_ref(&args.device), args.onnxruntime.as_deref())?;
+    let devices = args.on.devices()?;
     let scan = Scan::of(&args.model_repository)?;
     let found = scan.models.get(&args.model).ok_or_else(|| {
         let names: Vec<_> = scan.models.keys().map(String::as_str).collect();
@@ -70,7 +67,7 @@ pub fn profile(args: &ProfileArgs) -> Result<String, String> {
     let mut text = String::new();
     for version in workshop.wanted(&load)? {
         let loaded = workshop.prepare(&load, version)?;
-        let head = format!("{} version {version} on {} ({runtime})\n", args.model, args.device);
+        let head = format!("{} version {version} on {} ({runtime})\n", args.model, args.on.device);
         text.push_str(&head);
         text.push_str(&table(&loaded));
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use models::TaskSettings;
 
+use super::devices::DeviceArgs;
 use super::evaluate::{
     Asked, Bench, EvaluateArgs, Measurement, Member, evaluate_members, find, table,
 };
@@ -60,6 +61,12 @@ pub struct MakeArgs {
     /// The ONNX Runtime library, or its folder [default: beside the program, or target/onnxruntime/lib]
     #[arg(long, value_name = "PATH")]
     pub onnxruntime: Option<PathBuf>,
+}
+
+impl MakeArgs {
+    fn on(&self) -> DeviceArgs {
+        DeviceArgs { device: self.device.clone(), onnxruntime: self.onnxruntime.clone() }
+    }
 }
 
 /// Derives, checks and registers. Returns what was made and how it compares.
@@ -132,7 +139,7 @@ fn register(
     task: Option<&Path>,
 ) -> Result<String, String> {
     let scan = Scan::of(&args.model_repository)?;
-    let bench = Bench::new(&scan, (&args.device, args.onnxruntime.as_deref()))?;
+    let bench = Bench::new(&scan, &args.on())?;
     let members = [
         Member { place: 0, model: args.model.clone(), version: Some(version) },
         Member { place: 1, model: name.to_owned(), version: Some(1) },
@@ -196,8 +203,7 @@ fn measure(
         reference: None,
         output: args.output.clone(),
         label: args.label.clone(),
-        device: args.device.clone(),
-        onnxruntime: args.onnxruntime.clone(),
+        on: args.on(),
         write: false,
         write_cost: false,
     };

@@ -7,6 +7,7 @@ use gpu::{Batch, InputPart, LoadedModel, Output, Timing};
 use models::{Adapter, BatchId, DataType, VariantId};
 
 use super::examples::Example;
+use crate::answer;
 use crate::service::Loaded;
 
 /// Rows of one run at most, however many pay: the table's times are those of usual batches.
@@ -89,16 +90,12 @@ fn scored(
 ) -> Result<Output, String> {
     let step = adapter.map(|adapter| &adapter.outputs[output]);
     let own = outputs.get(step.map_or(output, |step| step.from));
-    let mut scored = own.ok_or("the model gave too few outputs")?.clone();
-    if let Some(types) = step.and_then(|step| step.cast) {
-        scored.data = gpu::cast(&scored.data, types).expect("an adapter casts numbers");
-        scored.datatype = types.1;
+    let own = own.ok_or("the model gave too few outputs")?.clone();
+    match step {
+        None => Ok(own),
+        Some(step) => answer::adapted(own, step, batched)
+            .map_err(|reason| format!("the output that is scored {reason}")),
     }
-    if let Some(inner) = step.and_then(|step| step.shape.as_ref()) {
-        let rows = scored.shape.first().filter(|_| batched);
-        scored.shape = rows.into_iter().chain(inner).copied().collect();
-    }
-    Ok(scored)
 }
 
 /// An answer for each row of an output.

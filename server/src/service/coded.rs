@@ -85,6 +85,7 @@ impl Run<'_> {
             return (Outcome::Answered(answer), OWN);
         }
         seated.heard(Err(Own::Lost));
+        let last = self.service.last_moment(self.checked, self.arrived);
         if decoded.is_terminated() {
             // Its group had ended before.
             return (outcome, OWN);
@@ -95,21 +96,13 @@ impl Run<'_> {
                 Ok(answer) => (Outcome::Answered(answer), RECONSTRUCTED),
                 Err(_) => (outcome, OWN),
             },
-            () = wait(self.service.clock, self.last_moment()) => (outcome, OWN),
+            () = wait(self.service.clock, last) => (outcome, OWN),
         }
     }
 
     fn deadline(&self) -> Instant {
         let within = self.checked.inference.deadline;
         within.map_or(Instant::NEVER, |within| self.arrived + within)
-    }
-
-    /// Until when an answer still reaches its client in time.
-    fn last_moment(&self) -> Instant {
-        let within = self.checked.inference.deadline;
-        within.map_or(Instant::NEVER, |within| {
-            self.arrived + within.saturating_sub(self.service.driver.way(within))
-        })
     }
 
     fn ask(&self) -> impl Future<Output = Outcome> + use<> {

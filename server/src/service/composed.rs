@@ -72,9 +72,7 @@ impl Service {
         (arrived, id): (Instant, &str),
     ) -> Ending {
         let rows = checked.inference.part.rows;
-        let until = checked.inference.deadline.map_or(Instant::NEVER, |within| {
-            arrived + within.saturating_sub(self.driver.way(within))
-        });
+        let until = self.last_moment(checked, arrived);
         let mut decides = composition.begin(rows, until);
         let mut run = Run {
             service: self,
@@ -90,6 +88,13 @@ impl Service {
         };
         let end = run.play(&mut *decides).await;
         run.ending(&end, id)
+    }
+
+    /// Until when an answer still reaches its client in time.
+    pub(super) fn last_moment(&self, checked: &Checked, arrived: Instant) -> Instant {
+        checked.inference.deadline.map_or(Instant::NEVER, |within| {
+            arrived + within.saturating_sub(self.driver.way(within))
+        })
     }
 }
 
