@@ -12,7 +12,7 @@ SECONDS_TO_FUZZ ?= 60
 export CARGO_BUILD_JOBS := $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint test-gpu bench-server bench-overload bench-mixed bench-peers bench-traces bench-client bench-variants bench-contention bench-bandit bench-policies bench-policies-full bench-instructions sim fuzz onnxruntime examples examples-families bench-tasks bench-cascade
+.PHONY: help serve test lint test-gpu bench-server bench-overload bench-mixed bench-peers bench-traces bench-client bench-variants bench-coded bench-contention bench-bandit bench-policies bench-policies-full bench-instructions sim fuzz onnxruntime examples examples-families bench-tasks bench-cascade
 
 help: ## Says what can be made (the default).
 	@echo "make WORD, where WORD is one of:"
@@ -62,6 +62,10 @@ bench-variants: onnxruntime examples ## Measures a task beside each of its varia
 bench-tasks: ## Holds selection policies against their bars, on published variants and recorded arrivals in virtual time: a minute, no server, no models.
 	$(CARGO) build --release -p benches --bin tasks
 	target/release/tasks $(ARGS)
+
+bench-coded: ## Holds coded answers against doing nothing and against hedging on as many devices with stragglers, in virtual time: minutes, no server, no models.
+	$(CARGO) build --release -p benches --bin coded
+	target/release/coded $(ARGS)
 
 bench-contention: onnxruntime examples ## Measures a task while a CPU hog comes and goes on the executor's core.
 	$(CARGO) build --release -p server -p benches

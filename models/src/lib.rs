@@ -41,7 +41,7 @@ pub use share::Share;
 pub use signature::{Dim, Signature, TensorSpec};
 pub use slo::Slo;
 pub use task::{
-    AdaptRules, AnswerMode, CascadeTier, CodedRules, ConfidenceRules, EnsembleRules, HedgeRules,
-    Measure, Named, Scores, StageClaim, StepClaim, TaskRules, TaskSettings, VariantClaim,
-    VoterClaim,
+    AdaptRules, AnswerMode, CODED_GROUP_MAX, CascadeTier, CodedRules, ConfidenceRules,
+    EnsembleRules, HedgeRules, Measure, Named, Scores, StageClaim, StepClaim, TaskRules,
+    TaskSettings, VariantClaim, VoterClaim,
 };

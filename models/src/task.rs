@@ -16,7 +16,7 @@ pub use self::answer::{
     AnswerMode, CascadeTier, ConfidenceRules, EnsembleRules, HedgeRules, Measure, Scores,
     StageClaim, VoterClaim,
 };
-pub use self::coded::CodedRules;
+pub use self::coded::{CODED_GROUP_MAX, CodedRules};
 use crate::duration::deserialize_duration_option;
 use crate::settings::{line_of, sentence};
 use crate::{Accuracy, CatalogError, Cost, Goals, Objective, Signature};

@@ -9,8 +9,8 @@ use router::{ADMISSIONS, DISPATCHES, SELECTIONS};
 
 use crate::scenario::RouterChoice;
 use crate::{
-    Answers, CompositionSpec, CopyIn, ExecutorSpec, ModelSpec, PlacementSpec, ProfileSpec,
-    Scenario, StageSpec,
+    Answers, CodedSpec, CompositionSpec, CopyIn, ExecutorSpec, ModelSpec, PlacementSpec,
+    ProfileSpec, Scenario, StageSpec,
 };
 
 /// The scenario of that seed: up to four executors that stall, fail, break down and may be preempted, up to five models with and without
@@ -59,7 +59,7 @@ pub fn random_scenario(seed: u64) -> Scenario {
     scenario
 }
 
-/// That task is answered by a cascade of all models, or by one and another.
+/// That task is answered by a cascade of all models, by one and another, or by one with parity requests.
 fn give_composition(scenario: &mut Scenario, rng: &mut Pcg64Mcg) {
     for model in &mut scenario.models {
         (model.count, model.cancel_share) = (1, 0.0);
@@ -69,12 +69,23 @@ fn give_composition(scenario: &mut Scenario, rng: &mut Pcg64Mcg) {
         threshold: rng.random_range(0.0..1.0_f64).try_into().expect("a share of 1"),
     };
     let stages = scenario.models.iter().map(&mut stage).collect();
-    let (cascade, hedge) = match rng.random_bool(0.5) {
-        true => (Some(stages), None),
-        false => (None, Some(rng.random_range(0.0..3.0))),
-    };
+    let (mut cascade, mut hedge, mut coded) = (None, None, None);
+    match rng.random_range(0..3) {
+        0 => cascade = Some(stages),
+        1 => hedge = Some(rng.random_range(0.0..3.0)),
+        _ => coded = Some(random_code(scenario, rng)),
+    }
     let task = "task".to_owned();
-    scenario.compositions = vec![CompositionSpec { task, cascade, hedge, noise: 0.2 }];
+    scenario.compositions = vec![CompositionSpec { task, cascade, hedge, coded, noise: 0.2 }];
+}
+
+/// Any model answers, and any answers sums.
+fn random_code(scenario: &mut Scenario, rng: &mut Pcg64Mcg) -> CodedSpec {
+    scenario.models.iter_mut().for_each(|model| model.shapes = 1);
+    let names: Vec<&str> = scenario.models.iter().map(|model| model.name.as_str()).collect();
+    let (group, model) = (rng.random_range(2..=4), any(&names, rng));
+    let parity = rng.random_bool(0.5).then(|| any(&names, rng));
+    CodedSpec { group, model, parity }
 }
 
 /// A task that all models can answer; some executors cannot load them now and then.

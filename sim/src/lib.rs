@@ -31,9 +31,9 @@ pub use replay::{
 };
 pub use report::{ModelReport, Report};
 pub use scenario::{
-    Answers, CompositionSpec, CopyIn, Drift, DriftShape, ExecutorSpec, ModelSpec, Neighbours,
-    PlacementSpec, Popularity, ProfileSpec, RouterChoice, Scale, Scenario, ScenarioError, Split,
-    StageSpec, Stages, Stall, TraceSpec,
+    Answers, CodedSpec, CompositionSpec, CopyIn, Drift, DriftShape, ExecutorSpec, ModelSpec,
+    Neighbours, PlacementSpec, Popularity, ProfileSpec, RouterChoice, Scale, Scenario,
+    ScenarioError, Split, StageSpec, Stages, Stall, TraceSpec,
 };
 pub use table::Table;
 pub use world::{History, World, speed};

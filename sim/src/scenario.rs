@@ -14,7 +14,7 @@ use models::{deserialize_duration, deserialize_duration_option};
 use router::RouterSettings;
 use serde::Deserialize;
 
-pub use composition::{CompositionSpec, StageSpec};
+pub use composition::{CodedSpec, CompositionSpec, StageSpec};
 pub(crate) use demand::{Demand, Source};
 pub use executor::{CopyIn, Drift, DriftShape, ExecutorSpec, Neighbours, Stall};
 pub use model::{Answers, ModelSpec, Popularity, ProfileSpec, Scale, Split, Stages, TraceSpec};

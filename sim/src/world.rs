@@ -1,6 +1,7 @@
 //! Virtual time: a heap of happenings drives the router, as threads and clocks do in the server.
 
 mod arrivals;
+mod coded;
 mod composed;
 mod crowd;
 mod places;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use batcher::{Deadline, Instant, PolicySettings, RequestId};
 use loadgen::Outcome;
-use models::{BatchId, ExecutorId, LatencyProfile, Slo, VariantId};
+use models::{BatchId, ExecutorId, LatencyProfile, Slo, TaskId, VariantId};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use router::{Action, Event, Line, Rejection, Router, ShapeId, VariantSpec};
@@ -23,6 +24,7 @@ use router::{Action, Event, Line, Rejection, Router, ShapeId, VariantSpec};
 use composed::{Compositions, Part, Told};
 use crowd::{Client, Crowd};
 use places::Places;
+use router::compose::coded::Seat;
 use router::place::Placement;
 use tasks::Tasks;
 
@@ -54,6 +56,7 @@ enum Happening {
     Epoch,
     Mix,
     Wake { whole: u64 },
+    LastMoment { task: TaskId, seat: Seat },
 }
 
 struct Model {
@@ -271,6 +274,10 @@ impl World {
                 );
             }
         }
+        let open = self.compositions.open();
+        if open > 0 {
+            return Err(self.violation(&format!("{open} requests of several variants never ended")));
+        }
         let tally = self.router.tally();
         self.check(|checker| checker.finished(&tally))
     }
@@ -391,6 +398,7 @@ impl World {
             Happening::Epoch => self.epoch(),
             Happening::Mix => self.plan_mix(),
             Happening::Wake { whole } => self.wake(whole),
+            Happening::LastMoment { task, seat } => self.last_moment(task, seat),
         }
     }
 

@@ -80,10 +80,23 @@ fn wrong_compositions_are_refused_by_what_is_wrong() {
     let table = [
         ("cascade = []", "a cascade asks somebody"),
         ("cascade = [{ model = \"ghost\" }]", "\"ghost\" does not answer it"),
-        ("", "it is either a cascade or a hedge"),
-        ("hedge = 1.0\ncascade = [{ model = \"fast\" }]", "it is either a cascade or a hedge"),
+        ("", "it is one of `cascade`, `hedge` and `coded`"),
+        (
+            "hedge = 1.0\ncascade = [{ model = \"fast\" }]",
+            "it is one of `cascade`, `hedge` and `coded`",
+        ),
         ("hedge = -1.0", "hedge must be from 0 to 100"),
         ("hedge = 1.0\nnoise = 2.0", "noise must be from 0 to 1"),
+        ("coded = { group = 1, model = \"fast\" }", "group must be from 2 to 16"),
+        ("coded = { group = 2, model = \"ghost\" }", "\"ghost\" does not answer it"),
+        (
+            "coded = { group = 2, model = \"fast\", parity = \"ghost\" }",
+            "\"ghost\" does not answer it",
+        ),
+        (
+            "hedge = 1.0\ncoded = { group = 2, model = \"fast\" }",
+            "it is one of `cascade`, `hedge` and `coded`",
+        ),
     ];
     for (composition, reason) in table {
         let (before, rest) = SCENARIO.split_once("[[composition]]").unwrap();

@@ -6,8 +6,8 @@ use toml::Spanned;
 use super::TaskSettings;
 use crate::{CatalogError, DataType, Dim, Signature};
 
-/// Larger groups help fewer stragglers, and lose more digits.
-const GROUP_MAX: u32 = 16;
+/// The most requests of a group: larger ones help fewer stragglers, and lose more digits.
+pub const CODED_GROUP_MAX: u32 = 16;
 
 /// Requests of one linear model that are coded together.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,9 +32,10 @@ impl CodedRules {
 impl TaskSettings {
     pub(super) fn check_coded(&self) -> Result<(), CatalogError> {
         let Some(coded) = &self.coded else { return Ok(()) };
-        if !(2..=GROUP_MAX).contains(coded.group.get_ref()) {
+        if !(2..=CODED_GROUP_MAX).contains(coded.group.get_ref()) {
             let found = coded.group.get_ref();
-            let reason = format!("`group`: expected 2 to {GROUP_MAX} requests, found {found}");
+            let reason =
+                format!("`group`: expected 2 to {CODED_GROUP_MAX} requests, found {found}");
             return Err(self.wrong(&coded.group.span(), reason));
         }
         self.check_member(&coded.model, "model")?;

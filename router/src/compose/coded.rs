@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use batcher::Deadline;
+
 /// One request among those that are coded together. Never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seat(pub u64);
@@ -14,6 +16,17 @@ pub struct Seat(pub u64);
 /// One group. Never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(pub u64);
+
+/// How large and how urgent a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Those of equally many share groups.
+    pub rows: u32,
+    /// 1 is the most urgent.
+    pub priority: u32,
+    /// Until when its answer is of use.
+    pub deadline: Deadline,
+}
 
 /// What became of a request's own ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +48,8 @@ pub enum CodedStep {
         group: GroupId,
         /// Its requests, in the order in which they came.
         seats: Vec<Seat>,
+        /// No more urgent than any of them, until the last of their deadlines.
+        terms: Terms,
     },
     /// Nothing of that group's parity request will be needed again: it is cancelled if it is still asked.
     ForgetParity(GroupId),
@@ -56,7 +71,7 @@ pub enum CodedStep {
 pub struct Coder {
     size: usize,
     /// Requests under way that have no group yet, by their number of rows.
-    forming: BTreeMap<u32, Vec<Seat>>,
+    forming: BTreeMap<u32, Vec<(Seat, Terms)>>,
     groups: BTreeMap<GroupId, Group>,
     seats: BTreeMap<Seat, Place>,
     next: GroupId,
@@ -103,21 +118,28 @@ impl Coder {
         }
     }
 
-    /// A request of so many rows is under way. Those of equally many share groups.
-    pub fn enter(&mut self, seat: Seat, rows: u32) {
+    /// A request is under way.
+    pub fn enter(&mut self, seat: Seat, terms: Terms) {
+        let rows = terms.rows;
         let forming = self.forming.entry(rows).or_default();
-        forming.push(seat);
+        forming.push((seat, terms));
         if forming.len() < self.size {
             self.seats.insert(seat, Place::Forming(rows));
             return;
         }
-        let seats = self.forming.remove(&rows).expect("it was pushed to");
+        let together = self.forming.remove(&rows).expect("it was pushed to");
+        let (seats, all): (Vec<Seat>, Vec<Terms>) = together.into_iter().unzip();
+        let terms = all.into_iter().fold(terms, |least, other| Terms {
+            rows,
+            priority: least.priority.max(other.priority),
+            deadline: least.deadline.max(other.deadline),
+        });
         let group = self.next;
         self.next = GroupId(group.0 + 1);
         self.seats.extend(seats.iter().map(|seat| (*seat, Place::Grouped(group))));
         let own = seats.iter().map(|seat| (*seat, None)).collect();
         self.groups.insert(group, Group { seats: own, parity: Parity::Asked });
-        self.steps.push_back(CodedStep::AskParity { group, seats });
+        self.steps.push_back(CodedStep::AskParity { group, seats, terms });
     }
 
     /// Something became of a request's own ask. What is heard of a forgotten one changes nothing.
@@ -126,7 +148,7 @@ impl Coder {
             None => {}
             Some(&Place::Forming(rows)) => {
                 let forming = self.forming.get_mut(&rows).expect("a forming request is there");
-                forming.retain(|other| *other != seat);
+                forming.retain(|(other, _)| *other != seat);
                 if forming.is_empty() {
                     self.forming.remove(&rows);
                 }

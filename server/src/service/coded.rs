@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use batcher::Instant;
+use batcher::{Deadline, Instant};
 use gpu::InputPart;
 use models::Cost;
-use router::compose::coded::{Own, Seat};
+use router::compose::coded::{Own, Seat, Terms};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
@@ -125,12 +125,13 @@ impl Run<'_> {
 
     fn enter(&self, waits: oneshot::Sender<Answer>) -> Seated<'_> {
         let Inference { part, priority, .. } = &self.checked.inference;
-        let (part, priority, deadline) = (part.clone(), *priority, self.deadline());
-        let shared = Arc::clone(&self.shared);
-        let held = Held { part, priority, deadline, shared, waits, answer: None };
+        let deadline = Deadline(self.deadline());
+        let terms = Terms { rows: part.rows, priority: *priority, deadline };
+        let (part, shared) = (part.clone(), Arc::clone(&self.shared));
+        let held = Held { part, shared, waits, answer: None };
         let ask = |wanted| self.ask_parity(wanted);
         let (task, coding) = (self.task, self.coding);
-        let seat = coding.enter(held, &ask);
+        let seat = coding.enter(held, terms, &ask);
         Seated { seat, task, coding, answered: false }
     }
 
@@ -156,8 +157,8 @@ impl Run<'_> {
                         shape,
                         inner_shapes,
                         part,
-                        priority: wanted.priority,
-                        deadline: left(clock, wanted.deadline),
+                        priority: wanted.terms.priority,
+                        deadline: left(clock, wanted.terms.deadline.0),
                         forms: None,
                     };
                     answered(&driver, inference).await

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use batcher::Instant;
 use gpu::InputPart;
 use metrics::Counter;
 use parking_lot::Mutex;
-use router::compose::coded::{CodedStep, Coder, GroupId, Own, Seat};
+use router::compose::coded::{CodedStep, Coder, GroupId, Own, Seat, Terms};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
@@ -45,10 +44,6 @@ struct Room {
 pub struct Held {
     /// Its tensors.
     pub part: InputPart,
-    /// 1 is the most urgent.
-    pub priority: u32,
-    /// `NEVER` for none.
-    pub deadline: Instant,
     /// Whether a parity request was made of it.
     pub shared: Arc<AtomicBool>,
     /// Who waits for its reconstruction.
@@ -70,10 +65,8 @@ pub struct Wanted {
     pub group: GroupId,
     /// What is to be added up.
     pub parts: Vec<InputPart>,
-    /// No more urgent than any of them.
-    pub priority: u32,
-    /// That of the last of them.
-    pub deadline: Instant,
+    /// How urgent it is.
+    pub terms: Terms,
     /// Told of each of them once it is made.
     pub shared: Vec<Arc<AtomicBool>>,
 }
@@ -105,13 +98,12 @@ impl Coding {
     }
 
     /// A request is under way. `ask` begins a parity request.
-    pub fn enter(&self, held: Held, ask: &dyn Fn(Wanted) -> AbortHandle) -> Seat {
+    pub fn enter(&self, held: Held, terms: Terms, ask: &dyn Fn(Wanted) -> AbortHandle) -> Seat {
         let mut room = self.room.lock();
         let seat = Seat(room.next);
         room.next += 1;
-        let rows = held.part.rows;
         room.held.insert(seat, held);
-        room.coder.enter(seat, rows);
+        room.coder.enter(seat, terms);
         for wanted in room.play().wanted {
             let group = wanted.group;
             let asked = Parity::Asked(ask(wanted));
@@ -174,8 +166,8 @@ impl Room {
         let mut played = Played::default();
         while let Some(step) = self.coder.poll_step() {
             match step {
-                CodedStep::AskParity { group, seats } => {
-                    played.wanted.extend(self.wanted(group, &seats));
+                CodedStep::AskParity { group, seats, terms } => {
+                    played.wanted.push(self.wanted(group, &seats, terms));
                 }
                 CodedStep::Decode { missing, group, others } => {
                     played.due.extend(self.due(missing, group, &others));
@@ -190,13 +182,11 @@ impl Room {
         played
     }
 
-    fn wanted(&self, group: GroupId, seats: &[Seat]) -> Option<Wanted> {
+    fn wanted(&self, group: GroupId, seats: &[Seat], terms: Terms) -> Wanted {
         let held: Vec<&Held> = seats.iter().filter_map(|seat| self.held.get(seat)).collect();
-        let priority = held.iter().map(|held| held.priority).max()?;
-        let deadline = held.iter().map(|held| held.deadline).max()?;
         let shared = held.iter().map(|held| Arc::clone(&held.shared)).collect();
         let parts = held.into_iter().map(|held| held.part.clone()).collect();
-        Some(Wanted { group, parts, priority, deadline, shared })
+        Wanted { group, parts, terms, shared }
     }
 
     fn due(&mut self, missing: Seat, group: GroupId, others: &[Seat]) -> Option<Due> {

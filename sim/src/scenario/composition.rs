@@ -1,11 +1,11 @@
 //! A task of a scenario whose requests are answered by more than one of its variants.
 
-use models::Confidence;
+use models::{CODED_GROUP_MAX, Confidence};
 use serde::Deserialize;
 
-use super::{Scenario, ScenarioError};
+use super::{ModelSpec, Scenario, ScenarioError};
 
-/// How more than one variant answers a task's requests. One of `cascade` and `hedge` is there.
+/// How more than one request to variants answers a task's. One of `cascade`, `hedge` and `coded` is there.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CompositionSpec {
@@ -17,6 +17,9 @@ pub struct CompositionSpec {
     /// A second one is asked after so many predicted times without an answer.
     #[serde(default)]
     pub hedge: Option<f64>,
+    /// Requests share parity requests.
+    #[serde(default)]
+    pub coded: Option<CodedSpec>,
     /// By how much variants are at most wrong about how sure they may be.
     #[serde(default = "default_noise")]
     pub noise: f64,
@@ -31,6 +34,27 @@ pub struct StageSpec {
     /// Below which confidence the next is asked.
     #[serde(default)]
     pub threshold: Confidence,
+}
+
+/// Requests to one linear model that are coded together.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodedSpec {
+    /// How many share a parity request.
+    pub group: u32,
+    /// The name of the model that answers.
+    pub model: String,
+    /// The one that answers parity requests, of the same weights; `model` by default.
+    #[serde(default)]
+    pub parity: Option<String>,
+}
+
+impl CodedSpec {
+    /// The name of the model that answers parity requests.
+    #[must_use]
+    pub fn parity(&self) -> &str {
+        self.parity.as_ref().unwrap_or(&self.model)
+    }
 }
 
 fn default_noise() -> f64 {
@@ -66,25 +90,46 @@ impl Scenario {
             if !(0.0..=1.0).contains(&composition.noise) {
                 return wrong("noise must be from 0 to 1".into());
             }
-            match (&composition.cascade, composition.hedge) {
-                (Some(stages), None) => {
-                    let other = stages
-                        .iter()
-                        .find(|stage| !variants().any(|model| model.name == stage.model));
-                    if let Some(StageSpec { model, .. }) = other {
-                        return wrong(format!("{model:?} does not answer it"));
-                    }
-                    if stages.is_empty() {
-                        return wrong("a cascade asks somebody".into());
-                    }
-                }
-                (None, Some(patience)) if (0.0..=100.0).contains(&patience) => {}
-                (None, Some(_)) => return wrong("hedge must be from 0 to 100".into()),
-                (None, None) | (Some(_), Some(_)) => {
-                    return wrong("it is either a cascade or a hedge".into());
-                }
-            }
+            let variants: Vec<&ModelSpec> = variants().collect();
+            composition.check_form(&variants).or_else(wrong)?;
         }
         Ok(())
+    }
+}
+
+impl CompositionSpec {
+    /// Holds what it asks against the variants of its task.
+    fn check_form(&self, variants: &[&ModelSpec]) -> Result<(), String> {
+        let known = |name: &str| match variants.iter().any(|model| model.name == name) {
+            true => Ok(()),
+            false => Err(format!("{name:?} does not answer it")),
+        };
+        match (&self.cascade, self.hedge, &self.coded) {
+            (Some(stages), None, None) => {
+                stages.iter().try_for_each(|stage| known(&stage.model))?;
+                if stages.is_empty() {
+                    return Err("a cascade asks somebody".into());
+                }
+                Ok(())
+            }
+            (None, Some(patience), None) => match (0.0..=100.0).contains(&patience) {
+                true => Ok(()),
+                false => Err("hedge must be from 0 to 100".into()),
+            },
+            (None, None, Some(coded)) => {
+                if !(2..=CODED_GROUP_MAX).contains(&coded.group) {
+                    return Err(format!("group must be from 2 to {CODED_GROUP_MAX}"));
+                }
+                if let Some(model) = variants.iter().find(|model| model.shapes > 1) {
+                    return Err(format!(
+                        "{:?} has several shapes, which cannot be added up",
+                        model.name
+                    ));
+                }
+                known(&coded.model)?;
+                known(coded.parity())
+            }
+            _ => Err("it is one of `cascade`, `hedge` and `coded`".into()),
+        }
     }
 }

@@ -12,11 +12,13 @@ use models::{Confidence, Goals, TaskId, VariantId};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use router::compose::cascade::{Cascade, Stage};
+use router::compose::coded::{GroupId, Seat};
 use router::compose::hedge::Hedge;
 use router::compose::{AskId, Compose, End, Heard, Step, Vote, Why};
 use router::{Event, Rejection, Shape, ShapeId};
 
 use super::arrivals::Wanted;
+use super::coded::Coded;
 use super::{Asked, ELEMENTS, Happening, Model, World, variant};
 use crate::scenario::CompositionSpec;
 use crate::{ModelReport, Scenario, Violation};
@@ -42,13 +44,18 @@ struct Composition {
 enum Form {
     Cascade(Vec<Stage>),
     Hedge(f64),
+    Coded(Box<Coded>),
 }
 
-/// A request to a variant for another: of which, and which of those it asked.
+/// What a request to a variant is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part {
-    whole: u64,
-    ask: AskId,
+pub(super) enum Part {
+    /// One request: which, and which of those it asked.
+    Whole { whole: u64, ask: AskId },
+    /// One that is coded with others of its task.
+    Seat { task: TaskId, seat: Seat },
+    /// The sum of a group.
+    Parity { task: TaskId, group: GroupId },
 }
 
 /// What became of it.
@@ -93,20 +100,54 @@ impl Compositions {
             rng: Pcg64Mcg::seed_from_u64(scenario.seed.wrapping_add(1)),
         }
     }
+
+    /// The requests of a coded task.
+    pub(super) fn coded(&mut self, task: TaskId) -> Option<&mut Coded> {
+        match &mut self.of.get_mut(&task)?.form {
+            Form::Coded(coded) => Some(coded),
+            Form::Cascade(_) | Form::Hedge(_) => None,
+        }
+    }
+
+    /// A task's row of the report.
+    pub(super) fn row(&self, task: TaskId) -> usize {
+        self.of[&task].row
+    }
+
+    /// How hard so many rows are.
+    pub(super) fn difficulties(&mut self, rows: u32) -> Vec<f64> {
+        (0..rows).map(|_| self.rng.random()).collect()
+    }
+
+    /// How many requests have no end.
+    pub(super) fn open(&self) -> usize {
+        let coded = self.of.values().map(|composition| match &composition.form {
+            Form::Coded(coded) => coded.open(),
+            Form::Cascade(_) | Form::Hedge(_) => 0,
+        });
+        self.wholes.len() + coded.sum::<usize>()
+    }
 }
 
 impl World {
     /// Prepares the scenario's compositions, each with a row of the report.
     pub(super) fn compose(&mut self, specs: &[CompositionSpec]) {
         for spec in specs {
-            let CompositionSpec { task: name, cascade, hedge, noise } = spec;
+            let CompositionSpec { task: name, cascade, hedge, coded, noise } = spec;
             let Some(task) = self.tasks.named(name) else { continue };
             let place = |name: &str| self.models.iter().position(|model| model.spec.name == name);
             let stages = cascade.iter().flatten();
             let stages = stages.filter_map(|stage| {
                 Some(Stage { member: place(&stage.model)?, threshold: stage.threshold })
             });
-            let form = hedge.map_or_else(|| Form::Cascade(stages.collect()), Form::Hedge);
+            let coded = coded.as_ref().and_then(|spec| {
+                Some(Coded::new([place(&spec.model)?, place(spec.parity())?], spec.group as usize))
+            });
+            let form = match (coded, hedge) {
+                (Some(coded), _) => Form::Coded(Box::new(coded)),
+                (None, Some(patience)) => Form::Hedge(*patience),
+                (None, None) => Form::Cascade(stages.collect()),
+            };
             let row = self.report.models.len();
             let report = ModelReport { name: name.clone(), entry: row, ..ModelReport::default() };
             self.report.models.push(report);
@@ -123,21 +164,22 @@ impl World {
     pub(super) fn ask_together(&mut self, task: TaskId, wanted: &Wanted) -> Result<(), Violation> {
         let Wanted { rows, priority, shape, slo, .. } = *wanted;
         let deadline = slo.map_or(Deadline::NONE, |slo| Deadline(self.now + slo));
-        let Compositions { of, wholes, next, rng, .. } = &mut self.compositions;
-        let composition = &of[&task];
-        let decides: Box<dyn Compose> = match &composition.form {
+        let counted = self.now >= self.counted_from;
+        self.report.models[self.compositions.row(task)].offered += u64::from(counted);
+        let difficulties = self.compositions.difficulties(rows);
+        let Compositions { of, wholes, next, .. } = &mut self.compositions;
+        let decides: Box<dyn Compose> = match &of[&task].form {
             Form::Cascade(stages) => Box::new(Cascade::new(stages.clone(), rows, deadline.0)),
             Form::Hedge(patience) => Box::new(Hedge::new(vec![0, 1], rows, *patience)),
+            Form::Coded(_) => return self.ask_coded(task, wanted, &difficulties),
         };
-        let counted = self.now >= self.counted_from;
-        self.report.models[composition.row].offered += u64::from(counted);
         let whole = Whole {
             task,
             arrived: self.now,
             deadline,
             priority,
             shape,
-            rows: (0..rows).map(|_| rng.random()).collect(),
+            rows: difficulties,
             decides,
             asks: Vec::new(),
             refused: None,
@@ -151,9 +193,15 @@ impl World {
 
     /// Tells the compositions what became of what they asked, until nothing is new.
     pub(super) fn tell(&mut self) -> Result<(), Violation> {
-        while let Some((Part { whole, ask }, told)) = self.compositions.told.pop_front() {
-            self.told(whole, ask, told);
-            self.play(whole)?;
+        while let Some((part, told)) = self.compositions.told.pop_front() {
+            match part {
+                Part::Whole { whole, ask } => {
+                    self.told(whole, ask, told);
+                    self.play(whole)?;
+                }
+                Part::Seat { task, seat } => self.told_seat(task, seat, told)?,
+                Part::Parity { task, group } => self.told_parity(task, group, told)?,
+            }
         }
         Ok(())
     }
@@ -198,7 +246,7 @@ impl World {
             let Some(whole) = self.compositions.wholes.get_mut(&number) else { return Ok(()) };
             match whole.decides.poll_step() {
                 Some(Step::Ask { ask, member, rows }) => {
-                    self.ask_part(Part { whole: number, ask }, member, rows)?;
+                    self.ask_part((number, ask), member, rows)?;
                 }
                 Some(Step::Cancel(ask)) => {
                     let id = whole.asks[ask.index()].id;
@@ -221,12 +269,17 @@ impl World {
         }
     }
 
-    fn ask_part(&mut self, part: Part, member: usize, rows: Vec<u32>) -> Result<(), Violation> {
-        let whole = &self.compositions.wholes[&part.whole];
+    fn ask_part(
+        &mut self,
+        (number, ask): (u64, AskId),
+        member: usize,
+        rows: Vec<u32>,
+    ) -> Result<(), Violation> {
+        let whole = &self.compositions.wholes[&number];
         let (task, deadline, shape) = (whole.task, whole.deadline, whole.shape);
         let first = whole.asks.first().map(|first| first.model);
         let (model, goals) = match &self.compositions.of[&task].form {
-            Form::Cascade(_) => (member, None),
+            Form::Cascade(_) | Form::Coded(_) => (member, None),
             // A straggler's variant may be stuck as a whole: the second request goes to another, if there is one.
             Form::Hedge(_) => match first.map(|first| (first, self.fastest_but(first, task))) {
                 Some((_, Some(other))) => (other, None),
@@ -235,31 +288,36 @@ impl World {
             },
         };
         let id = RequestId(self.request_next);
-        self.request_next += 1;
         let count = u32::try_from(rows.len()).expect("some of counted rows");
         let request =
             Request { id, rows: count, priority: whole.priority, arrived: self.now, deadline };
-        let asked = Asked {
-            model,
-            shape,
-            arrived: self.now,
-            deadline,
-            waits: true,
-            client: None,
-            part: Some(part),
-        };
-        self.asked.push(id.0, asked);
-        let whole = self.compositions.wholes.get_mut(&part.whole).expect("it was just seen");
+        let whole = self.compositions.wholes.get_mut(&number).expect("it was just seen");
         whole.asks.push(Ask { id, model, rows });
+        let part = Part::Whole { whole: number, ask };
+        self.ask_variant((model, part), request, shape, |request, shape| match goals {
+            Some(goals) => Event::TaskArrived { request, task, goals, shape },
+            None => Event::RequestArrived { request, variant: variant(model), shape },
+        })
+    }
+
+    /// Asks a variant; the request's number is the next one.
+    pub(super) fn ask_variant(
+        &mut self,
+        (model, part): (usize, Part),
+        request: Request,
+        shape: u32,
+        event: impl FnOnce(Request, Shape) -> Event,
+    ) -> Result<(), Violation> {
+        let Request { id, arrived, deadline, .. } = request;
+        self.request_next += 1;
+        let part = Some(part);
+        let asked = Asked { model, shape, arrived, deadline, waits: true, client: None, part };
+        self.asked.push(id.0, asked);
         if let Some(checker) = &mut self.checker {
             checker.arrived(id, shape);
         }
         let elements = ELEMENTS * u64::from(shape);
-        let shape = Shape { id: ShapeId(shape), elements };
-        self.feed(match goals {
-            Some(goals) => Event::TaskArrived { request, task, goals, shape },
-            None => Event::RequestArrived { request, variant: variant(model), shape },
-        })
+        self.feed(event(request, Shape { id: ShapeId(shape), elements }))
     }
 
     /// The variant of a task that runs fastest, beside one.
@@ -272,8 +330,10 @@ impl World {
 
     /// The router chose who answers a request to a variant.
     pub(super) fn chosen_part(&mut self, part: Part, by: VariantId, predicted: Duration) {
-        if let Some(whole) = self.compositions.wholes.get_mut(&part.whole) {
-            whole.asks[part.ask.index()].model = by.index();
+        if let Part::Whole { whole, ask } = part
+            && let Some(whole) = self.compositions.wholes.get_mut(&whole)
+        {
+            whole.asks[ask.index()].model = by.index();
         }
         self.note_part(part, Told::Entered(predicted));
     }
@@ -283,7 +343,7 @@ impl World {
         self.compositions.told.push_back((part, told));
     }
 
-    fn cancel_part(&mut self, id: RequestId) -> Result<(), Violation> {
+    pub(super) fn cancel_part(&mut self, id: RequestId) -> Result<(), Violation> {
         // What runs is not interrupted; what it answers is told to nobody.
         if !self.asked.get(id.0).is_some_and(|asked| asked.waits) {
             return Ok(());
@@ -295,36 +355,57 @@ impl World {
     }
 
     fn count_whole(&mut self, whole: &Whole, end: &End) {
-        if whole.arrived < self.counted_from {
-            return;
+        let (row, when) = (self.compositions.row(whole.task), (whole.arrived, whole.deadline));
+        if whole.arrived >= self.counted_from {
+            self.report.models[row].asked += whole.asks.len() as u64;
         }
-        let row = self.compositions.of[&whole.task].row;
-        let report = &mut self.report.models[row];
-        report.asked += whole.asks.len() as u64;
         if end.why == Why::Nobody {
-            match whole.refused {
-                Some(rejection) => report.refused[rejection.index()] += 1,
-                None => report.failed += 1,
-            }
-            self.report.bad += 1;
+            return self.count_loss(row, whole.arrived, whole.refused);
+        }
+        let right = whole.rows.iter().zip(&end.rows).filter(|(difficulty, by)| {
+            **difficulty < accuracy(&self.models[whole.asks[by.index()].model])
+        });
+        let right = right.count() as f64 / whole.rows.len() as f64;
+        self.count_answer(row, when, right);
+    }
+
+    /// Counts a request that nobody answered: it was refused, or failed.
+    pub(super) fn count_loss(&mut self, row: usize, arrived: Instant, refused: Option<Rejection>) {
+        if arrived < self.counted_from {
             return;
         }
-        report.latencies.push(self.now.since(whole.arrived));
-        if self.now > whole.deadline.0 {
+        let report = &mut self.report.models[row];
+        match refused {
+            Some(rejection) => report.refused[rejection.index()] += 1,
+            None => report.failed += 1,
+        }
+        self.report.bad += 1;
+    }
+
+    /// Counts an answer that is right in that share of its rows.
+    pub(super) fn count_answer(
+        &mut self,
+        row: usize,
+        (arrived, deadline): (Instant, Deadline),
+        right: f64,
+    ) {
+        if arrived < self.counted_from {
+            return;
+        }
+        let report = &mut self.report.models[row];
+        report.latencies.push(self.now.since(arrived));
+        if self.now > deadline.0 {
             report.late += 1;
             self.report.bad += 1;
             return;
         }
         report.in_time += 1;
-        let right = whole.rows.iter().zip(&end.rows).filter(|(difficulty, by)| {
-            **difficulty < accuracy(&self.models[whole.asks[by.index()].model])
-        });
-        report.right += right.count() as f64 / whole.rows.len() as f64;
+        report.right += right;
         report.accuracy = Some(report.right / report.in_time as f64);
     }
 }
 
-fn accuracy(model: &Model) -> f64 {
+pub(super) fn accuracy(model: &Model) -> f64 {
     model.spec.answers.as_ref().map_or(0.0, |answers| answers.accuracy.into())
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use batcher::Instant;
 use proptest::prelude::*;
 
 use super::*;
@@ -10,12 +11,20 @@ fn steps(coder: &mut Coder) -> Vec<CodedStep> {
     std::iter::from_fn(|| coder.poll_step()).collect()
 }
 
+/// Best effort.
+fn of(rows: u32) -> Terms {
+    Terms { rows, priority: 1, deadline: Deadline::NONE }
+}
+
 /// A group of so many requests of one row, whose parity is asked.
 fn full(size: u64) -> Coder {
     let mut coder = Coder::new(usize::try_from(size).unwrap());
-    (0..size).for_each(|seat| coder.enter(Seat(seat), 1));
+    (0..size).for_each(|seat| coder.enter(Seat(seat), of(1)));
     let seats = (0..size).map(Seat).collect();
-    assert_eq!(steps(&mut coder), [CodedStep::AskParity { group: GroupId(0), seats }]);
+    assert_eq!(
+        steps(&mut coder),
+        [CodedStep::AskParity { group: GroupId(0), seats, terms: of(1) }]
+    );
     coder
 }
 
@@ -88,11 +97,11 @@ fn a_group_does_what_its_answers_allow() {
 fn who_is_answered_or_leaves_before_the_group_is_full_is_not_in_it() {
     let mut coder = Coder::new(2);
     for (seat, own) in [(0, Own::Answered), (1, Own::Left), (2, Own::Lost)] {
-        coder.enter(Seat(seat), 1);
+        coder.enter(Seat(seat), of(1));
         coder.heard(Seat(seat), own);
         assert_eq!(steps(&mut coder), [CodedStep::Forget(Seat(seat))]);
     }
-    coder.enter(Seat(3), 1);
+    coder.enter(Seat(3), of(1));
     assert_eq!(steps(&mut coder), [], "alone");
 }
 
@@ -100,10 +109,26 @@ fn who_is_answered_or_leaves_before_the_group_is_full_is_not_in_it() {
 fn requests_of_other_numbers_of_rows_are_in_other_groups() {
     let mut coder = Coder::new(2);
     for (seat, rows) in [(0, 1), (1, 8), (2, 3), (3, 8)] {
-        coder.enter(Seat(seat), rows);
+        coder.enter(Seat(seat), of(rows));
     }
     let seats = vec![Seat(1), Seat(3)];
-    assert_eq!(steps(&mut coder), [CodedStep::AskParity { group: GroupId(0), seats }]);
+    let asked = CodedStep::AskParity { group: GroupId(0), seats, terms: of(8) };
+    assert_eq!(steps(&mut coder), [asked]);
+}
+
+#[test]
+fn a_parity_request_is_as_urgent_as_the_least_urgent_of_its_group() {
+    let terms = |priority, deadline| {
+        let deadline = Deadline(Instant::from_nanos(deadline));
+        Terms { rows: 2, priority, deadline }
+    };
+    let mut coder = Coder::new(3);
+    for (seat, priority, deadline) in [(0, 1, 20), (1, 3, 10), (2, 2, 5)] {
+        coder.enter(Seat(seat), terms(priority, deadline));
+    }
+    let seats = (0..3).map(Seat).collect();
+    let asked = CodedStep::AskParity { group: GroupId(0), seats, terms: terms(3, 20) };
+    assert_eq!(steps(&mut coder), [asked]);
 }
 
 /// What the world knows of the requests of a run.
@@ -130,7 +155,7 @@ impl World {
     fn play(&mut self, coder: &mut Coder, size: usize) {
         while let Some(step) = coder.poll_step() {
             match step {
-                CodedStep::AskParity { group, seats } => {
+                CodedStep::AskParity { group, seats, .. } => {
                     assert_eq!(seats.len(), size);
                     assert!(seats.iter().all(|seat| self.rows[seat] == self.rows[&seats[0]]));
                     assert!(seats.iter().all(|seat| self.under_way(seat)), "{seats:?}");
@@ -186,7 +211,7 @@ proptest! {
                 (0..3, _, _) | (3..6, true, _) | (6.., _, true) => {
                     let seat = Seat(world.rows.len() as u64);
                     world.rows.insert(seat, rows);
-                    coder.enter(seat, rows);
+                    coder.enter(seat, of(rows));
                 }
             }
             world.play(&mut coder, size);
