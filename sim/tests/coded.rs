@@ -129,7 +129,7 @@ fn coded(seed: u64) -> Scenario {
     let code = CodedSpec {
         group: u32::try_from(2 + seed % 3).unwrap(),
         model: scenario.models[0].name.clone(),
-        parity: (seed % 2 == 0).then_some(last),
+        parity: seed.is_multiple_of(2).then_some(last),
     };
     scenario.compositions = vec![CompositionSpec {
         task: "task".into(),
