@@ -1,17 +1,17 @@
 //! Merges a model file, config.pbtxt and punctual.toml into one description, completing what they leave out.
 
 mod check;
+mod tensors;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use check::{THREADS, unknown};
+use check::{Misfit, THREADS};
+use tensors::{labels, pads};
 
 use crate::config::{DynamicBatching, Fields, InputFields, OutputFields, type_number};
 use crate::onnx::{can_be_held, drawing_operator, read_signature};
-use crate::{
-    BatchingMode, DataType, Dim, ModelConfig, ModelSettings, PadRule, Signature, Slo, TensorSpec,
-};
+use crate::{BatchingMode, Dim, ModelConfig, ModelSettings, PadRule, Signature, Slo, TensorSpec};
 
 /// Rows of a request, and of a batch before it is measured, where nobody says: a power of two. The Gemm-bound example still
 /// does a quarter more rows a second by 64 than by 32; measuring one more size costs no time, as sizes share a budget.
@@ -49,14 +49,6 @@ pub enum CatalogError {
         /// Which file.
         file: String,
         /// What is wrong.
-        reason: String,
-    },
-    /// The files do not fit each other.
-    #[error("{file}: {reason}")]
-    Mismatch {
-        /// The file to change.
-        file: String,
-        /// What does not fit.
         reason: String,
     },
 }
@@ -183,12 +175,12 @@ pub fn describe(files: ModelFiles<'_>) -> Result<ModelDescription, CatalogError>
     let (settings_file, settings) = files.settings.unwrap_or(("punctual.toml", &nothing));
     let config_file = files.config.map_or("config.pbtxt", |(file, _)| file);
     let given = files.config.map(|(_, config)| config.clone()).unwrap_or_default();
+    let (config, own) = ((config_file, &given), (settings_file, settings));
     let fields = given.fields();
     let checked = check::check_kind(&fields, files.model)
         .and_then(|()| check::check_numbers(&fields))
         .and_then(|()| check::check_tensors(&fields, &signature));
-    checked.map_err(|reason| mismatch(config_file, reason))?;
-    narrow(&mut signature, &fields).map_err(|reason| mismatch(config_file, reason))?;
+    checked.and_then(|()| narrow(&mut signature, &fields)).map_err(|misfit| misfit.of(config))?;
     let rows_max = rows_max(&fields, settings, &signature);
     let dynamic = fields.dynamic_batching.clone().unwrap_or_default();
     let queue = dynamic.default_queue_policy.clone().unwrap_or_default();
@@ -225,7 +217,7 @@ pub fn describe(files: ModelFiles<'_>) -> Result<ModelDescription, CatalogError>
             .or((queue.max_queue_size > 0).then_some(queue.max_queue_size as usize))
             .unwrap_or(QUEUE_MAX),
         weight: settings.weight.unwrap_or(1.0),
-        cache: cache(&files, settings).map_err(|reason| mismatch(settings_file, reason))?,
+        cache: cache(&files, own)?,
         policy: settings.policy.clone(),
         preferred: dynamic
             .preferred_batch_size
@@ -238,26 +230,33 @@ pub fn describe(files: ModelFiles<'_>) -> Result<ModelDescription, CatalogError>
             .executors
             .or_else(|| u32::try_from(group).ok())
             .filter(|&count| count > 0),
-        labels: labels(&fields, (config_file, settings_file), settings, &signature, files.labels)?,
-        pads: pads(settings, &signature).map_err(|reason| mismatch(settings_file, reason))?,
+        labels: labels((&fields, config), own, &signature, files.labels)?,
+        pads: pads(own, &signature)?,
         warnings: warnings(&files, rows_max, &signature),
         config: complete(&given, &fields, files.model, rows_max, &signature),
         signature,
     })
 }
 
-fn mismatch(file: &str, reason: String) -> CatalogError {
-    CatalogError::Mismatch { file: file.to_owned(), reason }
+/// The error that a key of punctual.toml holds what cannot be.
+fn wrong((file, settings): Own<'_>, path: &[&str], reason: String) -> CatalogError {
+    CatalogError::Settings { file: file.to_owned(), line: settings.line(path), reason }
 }
 
+/// punctual.toml: its path for messages, and what it says.
+type Own<'a> = (&'a str, &'a ModelSettings);
+
 /// The bytes of answers to keep.
-fn cache(files: &ModelFiles<'_>, settings: &ModelSettings) -> Result<u64, String> {
-    let Some(bytes) = settings.cache else { return Ok(0) };
-    match drawing_operator(files.onnx.1).filter(|_| !settings.cache_despite_chance) {
+fn cache(files: &ModelFiles<'_>, own: Own<'_>) -> Result<u64, CatalogError> {
+    let Some(bytes) = own.1.cache else { return Ok(0) };
+    match drawing_operator(files.onnx.1).filter(|_| !own.1.cache_despite_chance) {
         None => Ok(bytes),
-        Some(operator) => Err(format!(
-            "`cache`: the model draws at random (`{operator}`), so that equal requests get different answers; `cache_despite_chance = true` keeps them all the same"
-        )),
+        Some(operator) => {
+            let reason = format!(
+                "`cache`: the model draws at random (`{operator}`), so that equal requests get different answers; `cache_despite_chance = true` keeps them all the same"
+            );
+            Err(wrong(own, &["cache"], reason))
+        }
     }
 }
 
@@ -275,23 +274,24 @@ fn to_u32(value: u64) -> Option<u32> {
 
 /// Lays the configuration's word on shapes over the model's: lengths that it fixes, and whole shapes where it writes
 /// the batch axis out, whose requests then run alone.
-fn narrow(signature: &mut Signature, fields: &Fields) -> Result<(), String> {
+fn narrow(signature: &mut Signature, fields: &Fields) -> Result<(), Misfit> {
     let mut dims = fields.input.iter().map(|input| &input.dims);
     let mut output_dims = fields.output.iter().map(|output| &output.dims);
     let whole = dims.any(|dims| !dims.is_empty()) || output_dims.any(|dims| !dims.is_empty());
     signature.batched &= fields.max_batch_size > 0 || !whole;
     let skip = usize::from(signature.batched);
     for spec in &mut signature.inputs {
-        let Some(input) = fields.input.iter().find(|input| input.name == spec.name) else {
-            continue;
-        };
+        let listed = fields.input.iter().position(|input| input.name == spec.name);
+        let Some(item) = listed else { continue };
+        let input = &fields.input[item];
         for (dim, &length) in spec.dims.iter_mut().skip(skip).zip(&input.dims) {
             if let (Dim::Any(_), Ok(length)) = (&*dim, u64::try_from(length)) {
                 *dim = Dim::Fixed(length);
             }
         }
         if !can_be_held(&spec.dims) {
-            return Err(format!("`dims` of {:?} are more than any machine holds", spec.name));
+            let reason = format!("`dims` of {:?} are more than any machine holds", spec.name);
+            return Err(Misfit::new("input.dims", reason).in_item(item));
         }
     }
     Ok(())
@@ -311,84 +311,6 @@ fn rows_max(fields: &Fields, settings: &ModelSettings, signature: &Signature) ->
     match u32::try_from(fields.max_batch_size).unwrap_or(0) {
         0 => settings.batch_max.unwrap_or(ROWS_MAX).max(1),
         rows => rows,
-    }
-}
-
-/// Names of classes by output. Our own settings go before those of the configuration.
-fn labels(
-    fields: &Fields,
-    (config_file, settings_file): (&str, &str),
-    settings: &ModelSettings,
-    signature: &Signature,
-    files: &BTreeMap<String, String>,
-) -> Result<Vec<Vec<String>>, CatalogError> {
-    let mut labels = vec![Vec::new(); signature.outputs.len()];
-    let outputs = fields.output.iter().filter(|output| !output.label_filename.is_empty());
-    let given = outputs.map(|output| (config_file, &output.name, &output.label_filename));
-    let own = settings.labels.iter().map(|(output, label)| (settings_file, output, label));
-    for (from, output, label) in given.chain(own) {
-        let text = files.get(label).ok_or_else(|| {
-            mismatch(from, format!("the label file {label:?} is not in the model's folder"))
-        })?;
-        let (index, _) = signature
-            .output(output)
-            .ok_or_else(|| mismatch(from, unknown("output", output, &signature.outputs)))?;
-        labels[index] = text.lines().map(str::to_owned).collect();
-    }
-    Ok(labels)
-}
-
-fn pads(settings: &ModelSettings, signature: &Signature) -> Result<Vec<(usize, PadRule)>, String> {
-    let rule = |(name, rule): (&String, &PadRule)| {
-        let (index, spec) =
-            signature.input(name).ok_or_else(|| unknown("input", name, &signature.inputs))?;
-        let varies = |spec: &TensorSpec, axis: usize| {
-            axis >= usize::from(signature.batched)
-                && matches!(spec.dims.get(axis), Some(Dim::Any(_)))
-        };
-        if !varies(spec, rule.axis) {
-            return Err(format!(
-                "`pad.{name}.axis` is {}, which is not an axis of that input that varies",
-                rule.axis
-            ));
-        }
-        if spec.datatype.size().is_none() {
-            return Err(format!("`pad.{name}`: BYTES inputs cannot be padded"));
-        }
-        if !holds(spec.datatype, rule.value) {
-            return Err(format!(
-                "`pad.{name}.value` is {}, which is no {}",
-                rule.value, spec.datatype
-            ));
-        }
-        for (output, &axis) in &rule.outputs {
-            let (_, spec) = signature
-                .output(output)
-                .ok_or_else(|| unknown("output", output, &signature.outputs))?;
-            if !varies(spec, axis) || spec.datatype.size().is_none() {
-                return Err(format!(
-                    "`pad.{name}.outputs.{output}` is {axis}, which is not an axis that can be cut"
-                ));
-            }
-        }
-        Ok((index, rule.clone()))
-    };
-    settings.pad.iter().map(rule).collect()
-}
-
-/// Whether a number is one of that type.
-fn holds(datatype: DataType, value: i64) -> bool {
-    match datatype {
-        DataType::Bool => value == 0 || value == 1,
-        DataType::Uint8 => u8::try_from(value).is_ok(),
-        DataType::Uint16 => u16::try_from(value).is_ok(),
-        DataType::Uint32 => u32::try_from(value).is_ok(),
-        DataType::Uint64 => value >= 0,
-        DataType::Int8 => i8::try_from(value).is_ok(),
-        DataType::Int16 => i16::try_from(value).is_ok(),
-        DataType::Int32 => i32::try_from(value).is_ok(),
-        DataType::Int64 | DataType::Fp16 | DataType::Bf16 | DataType::Fp32 | DataType::Fp64 => true,
-        DataType::Bytes => false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! config.pbtxt: Triton's `ModelConfig`, as text, as JSON, and as the few facts that are acted on.
 
 mod fields;
+mod places;
 mod text;
 
 use std::sync::LazyLock;
@@ -10,6 +11,7 @@ use prost_reflect::{
     DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions, Value,
 };
 
+use self::places::Places;
 use crate::{CatalogError, DataType};
 
 pub(crate) use fields::{DynamicBatching, Fields, InputFields, OutputFields};
@@ -56,9 +58,17 @@ const SUPPORTED: [&str; 27] = [
 ];
 
 /// A model's configuration in Triton's form.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct ModelConfig {
     message: DynamicMessage,
+    /// Where in its text what stands; not a part of what it says.
+    places: Places,
+}
+
+impl PartialEq for ModelConfig {
+    fn eq(&self, other: &Self) -> bool {
+        self.message == other.message
+    }
 }
 
 impl std::fmt::Debug for ModelConfig {
@@ -69,7 +79,7 @@ impl std::fmt::Debug for ModelConfig {
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        Self { message: DynamicMessage::new(descriptor()) }
+        Self { message: DynamicMessage::new(descriptor()), places: Places::default() }
     }
 }
 
@@ -80,8 +90,9 @@ impl ModelConfig {
     /// Names file, line and key, and the allowed keys where one is unknown.
     pub fn from_text(file: &str, text: &str) -> Result<Self, CatalogError> {
         let wrong = |(line, reason)| CatalogError::Config { file: file.to_owned(), line, reason };
-        let read = Self { message: text::parse(descriptor(), text).map_err(wrong)? };
-        read.check_filename().map_err(|reason| wrong((line_of_filename(text), reason)))?;
+        let message = text::parse(descriptor(), text).map_err(wrong)?;
+        let read = Self { message, places: Places::of(text) };
+        read.check_filename().map_err(|reason| wrong((read.line(FILENAME), reason)))?;
         Ok(read)
     }
 
@@ -91,7 +102,7 @@ impl ModelConfig {
     /// What is wrong, with line and column.
     pub fn from_json(text: &str) -> Result<Self, CatalogError> {
         let wrong = |line: usize, reason: String| {
-            let file = "the load request's config".to_owned();
+            let file = Self::OF_REQUEST.to_owned();
             CatalogError::Config { file, line, reason }
         };
         let unread = |error: serde_json::Error| wrong(error.line(), error.to_string());
@@ -100,9 +111,24 @@ impl ModelConfig {
         let message = DynamicMessage::deserialize_with_options(descriptor(), &mut json, &options)
             .map_err(unread)?;
         json.end().map_err(unread)?;
-        let read = Self { message };
-        read.check_filename().map_err(|reason| wrong(line_of_filename(text), reason))?;
+        let read = Self { message, places: Places::of(text) };
+        read.check_filename().map_err(|reason| wrong(read.line(FILENAME), reason))?;
         Ok(read)
+    }
+
+    /// What a configuration that came with a load request is called in messages, where others have a file's path.
+    pub const OF_REQUEST: &'static str = "the load request's config";
+
+    /// The line of a key in the text that this was read from, by its dotted path; that of the key it would stand in
+    /// where it is not there.
+    #[must_use]
+    pub fn line(&self, path: &str) -> usize {
+        self.line_in(path, 0)
+    }
+
+    /// The same below one item of the list that the path begins with.
+    pub(crate) fn line_in(&self, path: &str, item: usize) -> usize {
+        self.places.line(path, item)
     }
 
     /// Triton's JSON form: proto names, enums as text, every scalar, whatever its value.
@@ -183,16 +209,12 @@ impl ModelConfig {
         message
             .merge(fields.encode_to_vec().as_slice())
             .expect("the fields are a part of the configuration");
-        Self { message }
+        Self { message, places: self.places.clone() }
     }
 }
 
 /// The one key that is checked where it is read: its file is opened before the rest is looked at.
 const FILENAME: &str = "default_model_filename";
-
-fn line_of_filename(text: &str) -> usize {
-    text::line_of(text, text.find(FILENAME).unwrap_or(0))
-}
 
 /// Whether a set key is acted on; an empty message is, where any of its keys is.
 fn has_effect(key: &str) -> bool {

@@ -47,6 +47,18 @@ pub struct ModelSettings {
     pub labels: BTreeMap<String, String>,
     /// Inputs that are padded, so that requests of different lengths can share a run.
     pub pad: BTreeMap<String, PadRule>,
+    #[serde(skip)]
+    text: Text,
+}
+
+/// The text that settings were read from, to find a key's line again; not a part of what they say.
+#[derive(Clone, Debug, Default)]
+struct Text(String);
+
+impl PartialEq for Text {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// Whether requests may share a run.
@@ -85,14 +97,22 @@ impl ModelSettings {
     /// Names file, line, key and what is allowed.
     pub fn from_text(file: &str, text: &str) -> Result<Self, CatalogError> {
         let wrong = |line, reason| CatalogError::Settings { file: file.to_owned(), line, reason };
-        let settings: Self = toml::from_str(text).map_err(|error| {
+        let mut settings: Self = toml::from_str(text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
             wrong(line_of(text, offset), sentence(text, offset, error.message()))
         })?;
         settings.check().map_err(|(path, rule)| {
             wrong(line_at(text, &path), format!("`{}` {rule}", path.join(".")))
         })?;
+        settings.text = Text(text.to_owned());
         Ok(settings)
+    }
+
+    /// The line of a key in the file, counted from 1, by its path; that of the table it would stand in where it is not
+    /// there.
+    #[must_use]
+    pub fn line(&self, path: &[&str]) -> usize {
+        line_at(&self.text.0, path)
     }
 
     /// The path of the first key whose value cannot be, and the rule that it breaks.

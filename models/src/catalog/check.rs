@@ -3,56 +3,149 @@
 use std::collections::BTreeSet;
 
 use crate::config::{DynamicBatching, Fields, type_number};
-use crate::{Dim, Signature, TensorSpec};
+use crate::{CatalogError, Dim, ModelConfig, Signature, TensorSpec};
+
+/// What a configuration says and cannot: by which key, in which item of the list that its path begins with, and why not.
+pub(super) struct Misfit {
+    key: &'static str,
+    item: usize,
+    reason: String,
+}
+
+impl Misfit {
+    pub(super) fn new(key: &'static str, reason: String) -> Self {
+        Self { key, item: 0, reason }
+    }
+
+    pub(super) fn in_item(self, item: usize) -> Self {
+        Self { item, ..self }
+    }
+
+    /// The error, with the line of the key.
+    pub(super) fn of(self, (file, config): (&str, &ModelConfig)) -> CatalogError {
+        let line = config.line_in(self.key, self.item);
+        CatalogError::Config { file: file.to_owned(), line, reason: self.reason }
+    }
+}
+
+/// The error that a key holds what cannot be.
+fn wrong(key: &'static str, reason: impl Into<String>) -> Result<(), Misfit> {
+    Err(Misfit::new(key, reason.into()))
+}
 
 /// What a configuration may not say of any model, and what is not served.
-pub(super) fn check_kind(fields: &Fields, model: &str) -> Result<(), String> {
+pub(super) fn check_kind(fields: &Fields, model: &str) -> Result<(), Misfit> {
     if !fields.name.is_empty() && fields.name != model {
-        return Err(format!("`name` is {:?}, but the model's folder is {model:?}", fields.name));
+        let found = &fields.name;
+        let reason = format!("`name` is {found:?}, but the model's folder is {model:?}");
+        return wrong("name", reason);
     }
-    let kind = (fields.platform.as_str(), fields.backend.as_str());
-    if !matches!(kind, ("" | "onnxruntime_onnx", "" | "onnxruntime")) {
-        return Err(format!(
-            "platform {:?} and backend {:?} are not served; allowed are \"onnxruntime_onnx\" and \"onnxruntime\"",
-            kind.0, kind.1
-        ));
+    let allowed = [
+        ("platform", &fields.platform, "onnxruntime_onnx"),
+        ("backend", &fields.backend, "onnxruntime"),
+    ];
+    for (key, found, only) in allowed {
+        if !found.is_empty() && found != only {
+            return wrong(key, format!("`{key}` {found:?} is not served; allowed is {only:?}"));
+        }
     }
-    if fields.ensemble.is_some() || fields.sequence_batching.is_some() {
-        return Err("`ensemble_scheduling` and `sequence_batching` are not served; carry state as plain tensors".into());
+    let state = "carry state as plain tensors";
+    if fields.sequence_batching.is_some() {
+        return wrong("sequence_batching", format!("`sequence_batching` is not served; {state}"));
+    }
+    if fields.ensemble.is_some() {
+        let reason = "`ensemble_scheduling` is not served: a request is answered by one model";
+        return wrong("ensemble_scheduling", reason);
     }
     if fields.transaction.as_ref().is_some_and(|transaction| transaction.decoupled) {
-        return Err("`model_transaction_policy.decoupled` is not served: each request gets exactly one answer".into());
+        let key = "model_transaction_policy.decoupled";
+        return wrong(
+            key,
+            format!(
+                "`{key}` is not served: each request gets exactly one answer; allowed is false"
+            ),
+        );
     }
     Ok(())
 }
 
 /// Whether names, types and dimensions are the model's.
-pub(super) fn check_tensors(fields: &Fields, signature: &Signature) -> Result<(), String> {
+pub(super) fn check_tensors(fields: &Fields, signature: &Signature) -> Result<(), Misfit> {
     let batched = fields.max_batch_size > 0;
     if batched && !signature.batched {
-        return Err("`max_batch_size` is above 0, but the model has no batch axis: the first axis does not vary in every input and output; set it to 0".into());
+        return wrong(
+            "max_batch_size",
+            "`max_batch_size` is above 0, but the model has no batch axis: the first axis does not vary in every input and output; set it to 0",
+        );
     }
-    all_once("input", fields.input.iter().map(|input| input.name.as_str()))?;
-    all_once("output", fields.output.iter().map(|output| output.name.as_str()))?;
-    for input in &fields.input {
-        let (_, spec) = signature
-            .input(&input.name)
-            .ok_or_else(|| unknown("input", &input.name, &signature.inputs))?;
-        check_tensor(spec, input.data_type, &input.dims, batched)?;
-    }
+    let inputs = fields.input.iter().map(|input| {
+        let found = signature.input(&input.name).map(|(_, spec)| spec);
+        Listed { name: &input.name, spec: found, data_type: input.data_type, dims: &input.dims }
+    });
+    check_list(&INPUT, &signature.inputs, inputs, batched)?;
     let listed = |spec: &&TensorSpec| fields.input.iter().any(|input| input.name == spec.name);
     let missing = signature.inputs.iter().find(|spec| !listed(spec));
     if let (Some(missing), false) = (missing, fields.input.is_empty()) {
-        return Err(format!(
-            "`input` lacks {:?}; name every input of the model or none",
-            missing.name
-        ));
+        let name = &missing.name;
+        let reason = format!("`input` lacks {name:?}; name every input of the model or none");
+        return wrong("input", reason);
     }
-    for output in &fields.output {
-        let (_, spec) = signature
-            .output(&output.name)
-            .ok_or_else(|| unknown("output", &output.name, &signature.outputs))?;
-        check_tensor(spec, output.data_type, &output.dims, batched)?;
+    let outputs = fields.output.iter().map(|output| {
+        let found = signature.output(&output.name).map(|(_, spec)| spec);
+        Listed { name: &output.name, spec: found, data_type: output.data_type, dims: &output.dims }
+    });
+    check_list(&OUTPUT, &signature.outputs, outputs, batched)
+}
+
+/// The keys of one of the two lists of tensors.
+struct List {
+    kind: &'static str,
+    name: &'static str,
+    data_type: &'static str,
+    dims: &'static str,
+}
+
+const INPUT: List =
+    List { kind: "input", name: "input.name", data_type: "input.data_type", dims: "input.dims" };
+
+const OUTPUT: List = List {
+    kind: "output",
+    name: "output.name",
+    data_type: "output.data_type",
+    dims: "output.dims",
+};
+
+/// What a list says of one tensor, and the model's own word on that of this name.
+struct Listed<'a> {
+    name: &'a str,
+    spec: Option<&'a TensorSpec>,
+    data_type: i32,
+    dims: &'a [i64],
+}
+
+fn check_list<'a>(
+    list: &List,
+    specs: &[TensorSpec],
+    listed: impl Iterator<Item = Listed<'a>>,
+    batched: bool,
+) -> Result<(), Misfit> {
+    let mut seen = BTreeSet::new();
+    for (item, listed) in listed.enumerate() {
+        let misfit = |key, reason| Misfit::new(key, reason).in_item(item);
+        if !seen.insert(listed.name) {
+            let reason = format!("`{}` names {:?} twice", list.kind, listed.name);
+            return Err(misfit(list.name, reason));
+        }
+        let Some(spec) = listed.spec else {
+            let reason = format!("`{}`: {}", list.name, unknown(list.kind, listed.name, specs));
+            return Err(misfit(list.name, reason));
+        };
+        if listed.data_type != 0 && listed.data_type != type_number(spec.datatype) {
+            let (name, allowed) = (listed.name, spec.datatype.config_name());
+            let reason = format!("`data_type` of {name:?} must be {allowed}, as in the model");
+            return Err(misfit(list.data_type, reason));
+        }
+        check_dims(spec, listed.dims, batched).map_err(|reason| misfit(list.dims, reason))?;
     }
     Ok(())
 }
@@ -62,19 +155,8 @@ pub(super) fn unknown(kind: &str, name: &str, specs: &[TensorSpec]) -> String {
     format!("the model has no {kind} {name:?}; it has {}", names.join(", "))
 }
 
-fn check_tensor(
-    spec: &TensorSpec,
-    data_type: i32,
-    dims: &[i64],
-    batched: bool,
-) -> Result<(), String> {
+fn check_dims(spec: &TensorSpec, dims: &[i64], batched: bool) -> Result<(), String> {
     let name = &spec.name;
-    if data_type != 0 && data_type != type_number(spec.datatype) {
-        return Err(format!(
-            "`data_type` of {name:?} must be {}, as in the model",
-            spec.datatype.config_name()
-        ));
-    }
     let inner: Vec<i64> = spec.dims[usize::from(batched)..].iter().map(Dim::protocol).collect();
     if let Some(dim) = dims.iter().find(|&&dim| dim < -1 || dim == 0) {
         return Err(format!(
@@ -98,39 +180,34 @@ fn check_tensor(
     Ok(())
 }
 
-fn all_once<'a>(list: &str, names: impl Iterator<Item = &'a str>) -> Result<(), String> {
-    let mut seen = BTreeSet::new();
-    for name in names {
-        if !seen.insert(name) {
-            return Err(format!("`{list}` names {name:?} twice"));
-        }
-    }
-    Ok(())
-}
-
 /// Whether every number is one that can be acted on.
-pub(super) fn check_numbers(fields: &Fields) -> Result<(), String> {
+pub(super) fn check_numbers(fields: &Fields) -> Result<(), Misfit> {
     if fields.max_batch_size < 0 {
-        return Err(format!("`max_batch_size` is {}; it must be 0 or more", fields.max_batch_size));
+        let found = fields.max_batch_size;
+        let reason = format!("`max_batch_size` is {found}; it must be 0 or more");
+        return wrong("max_batch_size", reason);
     }
-    if fields.instance_group.iter().any(|group| group.count < 0) {
-        return Err("`instance_group.count` must be 0 or more".into());
+    if let Some(item) = fields.instance_group.iter().position(|group| group.count < 0) {
+        let reason = "`instance_group.count` must be 0 or more".into();
+        return Err(Misfit::new("instance_group.count", reason).in_item(item));
     }
     if let Some(threads) = fields.parameters.get(THREADS)
         && threads.string_value.parse::<u32>().is_err()
     {
-        return Err(format!(
-            "`parameters.{THREADS}` is {:?}; it must be a whole number, 0 for the default",
-            threads.string_value
-        ));
+        let found = &threads.string_value;
+        let reason =
+            format!("`{THREADS_KEY}` is {found:?}; it must be a whole number, 0 for the default");
+        return wrong(THREADS_KEY, reason);
     }
     let policy = fields.version_policy.clone().unwrap_or_default();
     if policy.latest.is_some_and(|latest| latest.num_versions == 0) {
-        return Err("`version_policy.latest.num_versions` must be at least 1".into());
+        let key = "version_policy.latest.num_versions";
+        return wrong(key, format!("`{key}` must be at least 1"));
     }
     if policy.specific.is_some_and(|specific| specific.versions.iter().any(|&version| version < 1))
     {
-        return Err("`version_policy.specific.versions` must be 1 or more each".into());
+        let key = "version_policy.specific.versions";
+        return wrong(key, format!("`{key}` must be 1 or more each"));
     }
     fields
         .dynamic_batching
@@ -141,24 +218,31 @@ pub(super) fn check_numbers(fields: &Fields) -> Result<(), String> {
 /// The name of the parameter that says how many threads a run has.
 pub(super) const THREADS: &str = "intra_op_thread_count";
 
-fn check_dynamic(dynamic: &DynamicBatching, max_batch_size: i32) -> Result<(), String> {
+const THREADS_KEY: &str = "parameters.intra_op_thread_count";
+
+fn check_dynamic(dynamic: &DynamicBatching, max_batch_size: i32) -> Result<(), Misfit> {
     let rows = if max_batch_size > 0 { max_batch_size } else { i32::MAX };
     if let Some(size) = dynamic.preferred_batch_size.iter().find(|&&size| size < 1 || size > rows) {
-        return Err(format!(
-            "`dynamic_batching.preferred_batch_size` has {size}; allowed are sizes from 1 to `max_batch_size`"
-        ));
+        let most = match max_batch_size {
+            1.. => format!("to `max_batch_size`, which is {max_batch_size}"),
+            _ => "on".to_owned(),
+        };
+        let key = "dynamic_batching.preferred_batch_size";
+        return wrong(key, format!("`{key}` has {size}; allowed are sizes from 1 {most}"));
     }
     let (levels, default) = (dynamic.priority_levels, dynamic.default_priority_level);
     if levels > u64::from(u32::MAX) {
-        return Err(format!(
-            "`dynamic_batching.priority_levels` is {levels}; at most {} are served",
-            u32::MAX
-        ));
+        let (key, most) = ("dynamic_batching.priority_levels", u32::MAX);
+        return wrong(key, format!("`{key}` is {levels}; at most {most} are served"));
     }
     if default > levels {
-        return Err(format!(
-            "`dynamic_batching.default_priority_level` is {default}; allowed are levels from 1 to `priority_levels`, which is {levels}"
-        ));
+        let key = "dynamic_batching.default_priority_level";
+        return wrong(
+            key,
+            format!(
+                "`{key}` is {default}; allowed are levels from 1 to `priority_levels`, which is {levels}"
+            ),
+        );
     }
     Ok(())
 }

@@ -103,94 +103,106 @@ fn a_configuration_without_dynamic_batching_runs_each_request_alone_as_in_triton
 
 /// config.pbtxt, punctual.toml, and how the error begins.
 const MISFITS: &[(&str, &str, &str)] = &[
-    ("name: \"other\"", "", "m/config.pbtxt: `name` is \"other\", but the model's folder is \"m\""),
+    (
+        "name: \"other\"",
+        "",
+        "m/config.pbtxt:1: `name` is \"other\", but the model's folder is \"m\"",
+    ),
     (
         "backend: \"python\"",
         "",
-        "m/config.pbtxt: platform \"\" and backend \"python\" are not served",
+        "m/config.pbtxt:1: `backend` \"python\" is not served; allowed is \"onnxruntime\"",
     ),
-    ("input [ { name: \"z\" } ]", "", "m/config.pbtxt: the model has no input \"z\"; it has x"),
+    (
+        "input [ { name: \"z\" } ]",
+        "",
+        "m/config.pbtxt:1: `input.name`: the model has no input \"z\"; it has x",
+    ),
     (
         "input [ { name: \"x\" data_type: TYPE_INT8 } ]",
         "",
-        "m/config.pbtxt: `data_type` of \"x\" must be TYPE_FP32",
+        "m/config.pbtxt:1: `data_type` of \"x\" must be TYPE_FP32",
     ),
     (
         "max_batch_size: 4 input [ { name: \"x\" dims: [ 5 ] } ]",
         "",
-        "m/config.pbtxt: `dims` of \"x\" are [5], but the model has [4] after",
+        "m/config.pbtxt:1: `dims` of \"x\" are [5], but the model has [4] after",
     ),
     (
         "output [ { name: \"y\" label_filename: \"no.txt\" } ]",
         "",
-        "m/config.pbtxt: the label file \"no.txt\" is not",
+        "m/config.pbtxt:1: `output.label_filename`: the label file \"no.txt\" is not in the model's folder, which has digits.txt",
     ),
     (
         "model_transaction_policy { decoupled: true }",
         "",
-        "m/config.pbtxt: `model_transaction_policy.decoupled` is not",
+        "m/config.pbtxt:1: `model_transaction_policy.decoupled` is not",
     ),
     (
         "sequence_batching { }",
         "",
-        "m/config.pbtxt: `ensemble_scheduling` and `sequence_batching` are not",
+        "m/config.pbtxt:1: `sequence_batching` is not served; carry state",
     ),
-    ("max_batch_size: -1", "", "m/config.pbtxt: `max_batch_size` is -1; it must be 0 or more"),
+    ("max_batch_size: -1", "", "m/config.pbtxt:1: `max_batch_size` is -1; it must be 0 or more"),
     (
         "instance_group { count: -2 }",
         "",
-        "m/config.pbtxt: `instance_group.count` must be 0 or more",
+        "m/config.pbtxt:1: `instance_group.count` must be 0 or more",
     ),
     (
         "parameters { key: \"intra_op_thread_count\" value { string_value: \"two\" } }",
         "",
-        "m/config.pbtxt: `parameters.intra_op_thread_count` is \"two\"; it must be a whole number",
+        "m/config.pbtxt:1: `parameters.intra_op_thread_count` is \"two\"; it must be a whole number",
     ),
     (
         "version_policy { latest { num_versions: 0 } }",
         "",
-        "m/config.pbtxt: `version_policy.latest.num_versions` must be at least 1",
+        "m/config.pbtxt:1: `version_policy.latest.num_versions` must be at least 1",
     ),
     (
         "version_policy { specific { versions: [ 1, -3 ] } }",
         "",
-        "m/config.pbtxt: `version_policy.specific.versions` must be 1 or more each",
+        "m/config.pbtxt:1: `version_policy.specific.versions` must be 1 or more each",
     ),
     (
         "max_batch_size: 8 dynamic_batching { preferred_batch_size: [ 4, 16 ] }",
         "",
-        "m/config.pbtxt: `dynamic_batching.preferred_batch_size` has 16; allowed are sizes from 1 to",
+        "m/config.pbtxt:1: `dynamic_batching.preferred_batch_size` has 16; allowed are sizes from 1 to",
     ),
     (
         "dynamic_batching { priority_levels: 4294967296 }",
         "",
-        "m/config.pbtxt: `dynamic_batching.priority_levels` is 4294967296; at most 4294967295",
+        "m/config.pbtxt:1: `dynamic_batching.priority_levels` is 4294967296; at most 4294967295",
     ),
     (
         "dynamic_batching { priority_levels: 2 default_priority_level: 3 }",
         "",
-        "m/config.pbtxt: `dynamic_batching.default_priority_level` is 3; allowed are levels from 1 to",
+        "m/config.pbtxt:1: `dynamic_batching.default_priority_level` is 3; allowed are levels from 1 to",
     ),
-    ("input [ { name: \"x\" }, { name: \"x\" } ]", "", "m/config.pbtxt: `input` names \"x\" twice"),
+    (
+        "input [ { name: \"x\" }, { name: \"x\" } ]",
+        "",
+        "m/config.pbtxt:1: `input` names \"x\" twice",
+    ),
     (
         "max_batch_size: 4 input [ { name: \"x\" dims: [ -4 ] } ]",
         "",
-        "m/config.pbtxt: `dims` of \"x\" has -4; allowed are -1 for any length and lengths above 0",
+        "m/config.pbtxt:1: `dims` of \"x\" has -4; allowed are -1 for any length and lengths above 0",
     ),
     (
         "input [ { name: \"x\" dims: [ 4 ] } ]",
         "",
-        "m/config.pbtxt: `dims` of \"x\" are [4], but the model has [-1, 4]; set `max_batch_size` above 0",
+        "m/config.pbtxt:1: `dims` of \"x\" are [4], but the model has [-1, 4]; set `max_batch_size` above 0",
     ),
     (
         "",
         "[pad.y]\naxis = 1\nto_multiple_of = 8",
-        "m/punctual.toml: the model has no input \"y\"; it has x",
+        "m/punctual.toml:1: `pad.y`: the model has no input \"y\"; it has x",
     ),
     (
         "",
         "[pad.x]\naxis = 1\nto_multiple_of = 8",
-        "m/punctual.toml: `pad.x.axis` is 1, which is not an axis",
+        "m/punctual.toml:2: `pad.x.axis` is 1, which is not an axis of that input that varies: none",
     ),
 ];
 
@@ -200,6 +212,47 @@ fn files_that_do_not_fit_are_refused_with_the_file_and_the_key() {
         let error = described(config, settings).unwrap_err();
         assert!(error.starts_with(text), "{error}\nshould begin with\n{text}");
     }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_the_line_of_its_key() {
+    let table = [
+        ("max_batch_size: 4\nname: \"other\"", 2),
+        ("\n\nbackend: \"python\"", 3),
+        ("\nplatform: \"python\"", 2),
+        ("\ninput {\nname: \"z\" }", 3),
+        ("max_batch_size: 4\ninput {\nname: \"x\"\ndata_type: TYPE_INT8 }", 4),
+        ("max_batch_size: 4\ninput [ {\nname: \"x\"\ndims: [ 5 ] } ]", 4),
+        ("\nmodel_transaction_policy {\ndecoupled: true }", 3),
+        ("\nsequence_batching { }", 2),
+        ("\nensemble_scheduling { }", 2),
+        ("instance_group {\ncount: 1 }\ninstance_group {\ncount: -2 }", 4),
+        ("parameters {\nkey: \"intra_op_thread_count\"\nvalue { string_value: \"two\" } }", 2),
+        ("version_policy {\nlatest {\nnum_versions: 0 } }", 3),
+        ("dynamic_batching {\npreferred_batch_size: [ 0 ] }", 2),
+        ("dynamic_batching {\npriority_levels: 2\ndefault_priority_level: 3 }", 3),
+        ("output {\nname: \"y\"\nlabel_filename: \"no.txt\" }", 3),
+    ];
+    for (config, line) in table {
+        let error = described(config, "").unwrap_err();
+        assert!(error.starts_with(&format!("m/config.pbtxt:{line}: `")), "{config}\n{error}");
+    }
+}
+
+#[test]
+fn a_configuration_of_a_load_request_is_refused_with_the_line_of_its_key() {
+    let json = "{\n\"max_batch_size\": 4,\n\"input\": [{\"name\": \"x\",\n\"dims\": [5]}]}";
+    let config = ModelConfig::from_json(json).unwrap();
+    let labels = BTreeMap::new();
+    let files = ModelFiles {
+        model: "m",
+        onnx: ("f", &onnx("N")),
+        config: Some((ModelConfig::OF_REQUEST, &config)),
+        settings: None,
+        labels: &labels,
+    };
+    let error = describe(files).unwrap_err().to_string();
+    assert!(error.starts_with("the load request's config:4: `dims` of \"x\" are [5]"), "{error}");
 }
 
 #[test]
@@ -217,7 +270,7 @@ fn a_batch_size_for_a_model_without_batch_axis_is_refused() {
     let fixed = onnx("1");
     let error = describe(ModelFiles { onnx: ("f", &fixed), ..files }).unwrap_err().to_string();
     assert!(
-        error.starts_with("c: `max_batch_size` is above 0, but the model has no batch axis"),
+        error.starts_with("c:1: `max_batch_size` is above 0, but the model has no batch axis"),
         "{error}"
     );
 }
@@ -233,7 +286,10 @@ fn a_configuration_that_leaves_the_batch_size_to_us_shares_runs() {
 fn a_configuration_that_names_one_of_two_inputs_is_refused() {
     let two = onnx_of(&[("a", 1, &["N"]), ("b", 1, &["N"])], &[("y", 1, &["N"])]);
     let error = described_of(&two, "max_batch_size: 4 input { name: \"a\" }", "").unwrap_err();
-    assert_eq!(error, "m/config.pbtxt: `input` lacks \"b\"; name every input of the model or none");
+    assert_eq!(
+        error,
+        "m/config.pbtxt:1: `input` lacks \"b\"; name every input of the model or none"
+    );
 }
 
 #[test]
@@ -251,7 +307,7 @@ fn lengths_that_no_machine_holds_are_refused() {
     let open = onnx_of(&[("x", 1, &["N", "h", "w"])], &[("y", 1, &["N", "2"])]);
     let config = "max_batch_size: 64 input { name: \"x\" dims: [ 9223372036854775807, 9 ] }";
     let error = described_of(&open, config, "").unwrap_err();
-    assert_eq!(error, "m/config.pbtxt: `dims` of \"x\" are more than any machine holds");
+    assert_eq!(error, "m/config.pbtxt:1: `dims` of \"x\" are more than any machine holds");
 }
 
 #[test]
@@ -261,11 +317,15 @@ fn class_names_come_from_our_settings_too() {
     let refused = |settings: &str| self::described("", settings).unwrap_err();
     assert_eq!(
         refused("labels = { y = \"no.txt\" }"),
-        "m/punctual.toml: the label file \"no.txt\" is not in the model's folder"
+        "m/punctual.toml:1: `labels.y`: the label file \"no.txt\" is not in the model's folder, which has digits.txt"
+    );
+    assert_eq!(
+        refused("slo = \"1s\"\n[labels]\nz = \"no.txt\""),
+        "m/punctual.toml:3: `labels.z`: the model has no output \"z\"; it has y"
     );
     assert_eq!(
         refused("labels = { z = \"digits.txt\" }"),
-        "m/punctual.toml: the model has no output \"z\"; it has y"
+        "m/punctual.toml:1: `labels.z`: the model has no output \"z\"; it has y"
     );
 }
 
@@ -275,15 +335,15 @@ fn a_padding_that_its_type_cannot_hold_is_refused() {
     let refused = |settings: &str| described_of(&open, "", settings).unwrap_err();
     assert_eq!(
         refused("[pad.x]\naxis = 1\nto_multiple_of = 8\nvalue = 256"),
-        "m/punctual.toml: `pad.x.value` is 256, which is no UINT8"
+        "m/punctual.toml:4: `pad.x.value` is 256, which is no UINT8"
     );
     assert_eq!(
         refused("[pad.b]\naxis = 1\nto_multiple_of = 8"),
-        "m/punctual.toml: `pad.b`: BYTES inputs cannot be padded"
+        "m/punctual.toml:1: `pad.b`: BYTES inputs cannot be padded"
     );
     assert_eq!(
         refused("[pad.x]\naxis = 1\nto_multiple_of = 8\noutputs = { y = 1 }"),
-        "m/punctual.toml: `pad.x.outputs.y` is 1, which is not an axis that can be cut"
+        "m/punctual.toml:4: `pad.x.outputs.y` is 1, which is not an axis that can be cut: none"
     );
 }
 
@@ -389,7 +449,7 @@ fn answers_of_a_model_that_draws_at_random_are_kept_only_if_its_operator_insists
     assert_eq!(with("RandomNormal", ""), Ok(0));
     assert_eq!(
         with("RandomNormal", "cache = \"1KiB\"").unwrap_err(),
-        "m/punctual.toml: `cache`: the model draws at random (`RandomNormal`), so that equal requests get different answers; `cache_despite_chance = true` keeps them all the same"
+        "m/punctual.toml:1: `cache`: the model draws at random (`RandomNormal`), so that equal requests get different answers; `cache_despite_chance = true` keeps them all the same"
     );
     assert_eq!(with("RandomNormal", "cache = \"1KiB\"\ncache_despite_chance = true"), Ok(1024));
 }

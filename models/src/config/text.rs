@@ -28,7 +28,7 @@ fn names_key(reason: &str, key: &str) -> bool {
 }
 
 /// The line of an offset, counted from 1.
-pub(super) fn line_of(text: &str, offset: usize) -> usize {
+fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
 }
 
@@ -123,7 +123,7 @@ fn key_before(text: &[u8]) -> Option<String> {
 }
 
 /// The length of the rest of a string literal, its closing quote included.
-fn literal(quote: u8, text: &[u8]) -> usize {
+pub(super) fn literal(quote: u8, text: &[u8]) -> usize {
     let mut at = 0;
     while at < text.len() {
         match text[at] {

@@ -81,7 +81,7 @@ impl Beside {
         let config = match &load.config {
             Some(json) => {
                 let config = ModelConfig::from_json(json).map_err(|error| error.to_string())?;
-                Some(("the request's config".to_owned(), config))
+                Some((ModelConfig::OF_REQUEST.to_owned(), config))
             }
             None => text(CONFIG)?
                 .map(|(file, text)| {

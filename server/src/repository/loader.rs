@@ -250,14 +250,7 @@ impl Desk {
         if let Some(problem) = &load.found.problem {
             return Err(problem.clone());
         }
-        let wanted = guarded(|| self.prepare.wanted(load))?;
-        if wanted.is_empty() {
-            let model = &load.model;
-            return Err(format!(
-                "at least one version must be available under the version policy of model '{model}'"
-            ));
-        }
-        Ok(wanted)
+        guarded(|| self.prepare.wanted(load))
     }
 
     /// What the folder says, if it is a task's.

@@ -180,9 +180,31 @@ impl Prepare for Workshop {
     }
 
     fn wanted(&self, load: &Load) -> Result<BTreeSet<u64>, String> {
-        let config = Beside::read(load)?.config.map(|(_, config)| config).unwrap_or_default();
+        let (file, config) = Beside::read(load)?.config.unwrap_or_default();
         let there: Vec<_> = load.found.versions.keys().copied().collect();
-        Ok(VersionPolicy::of(&config).choose(&there).into_iter().collect())
+        let policy = VersionPolicy::of(&config);
+        let wanted: BTreeSet<_> = policy.choose(&there).into_iter().collect();
+        // Triton's sentence.
+        let none = format!(
+            "at least one version must be available under the version policy of model '{}'",
+            load.model
+        );
+        match policy {
+            _ if !wanted.is_empty() => Ok(wanted),
+            VersionPolicy::Specific(asked) if !there.is_empty() => {
+                let key = "version_policy.specific.versions";
+                let (line, asked, there) = (config.line(key), list(&asked), list(&there));
+                Err(format!(
+                    "{file}:{line}: `{key}`: {none}; it asks for {asked}, there is {there}"
+                ))
+            }
+            VersionPolicy::Latest(_) | VersionPolicy::All | VersionPolicy::Specific(_) => {
+                let folder = load.found.folder.display();
+                Err(format!(
+                    "{folder}: {none}; there is none: a version is a folder named by a number from 1, such as 1"
+                ))
+            }
+        }
     }
 
     fn prepare(&self, load: &Load, version: u64) -> Result<Loaded, String> {
@@ -320,11 +342,15 @@ fn describe(load: &Load, beside: &Beside, onnx: (&str, &[u8])) -> Result<ModelDe
         labels: &beside.labels,
     });
     let description = description.map_err(|error| error.to_string())?;
-    if let Some(policy) = &description.policy {
-        let file = beside.settings.as_ref().map_or("punctual.toml", |(file, _)| file.as_str());
-        batcher::by_name(policy).map_err(|error| format!("{file}: policy: {error}"))?;
+    if let (Some(policy), Some((file, settings))) = (&description.policy, &beside.settings) {
+        let line = settings.line(&["policy"]);
+        batcher::by_name(policy).map_err(|error| format!("{file}:{line}: `policy`: {error}"))?;
     }
     Ok(description)
+}
+
+fn list(numbers: &[u64]) -> String {
+    numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Shapes of one row, where all inner dimensions are fixed.
