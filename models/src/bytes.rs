@@ -1,6 +1,7 @@
 //! Sizes as text: a number and a unit, `"120MiB"`, `"2GiB"`, `"500MB"`.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserializer;
+use serde::de::{Error, Visitor};
 
 const UNITS: [(&str, f64); 9] = [
     ("B", 1.0),
@@ -31,6 +32,14 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     if (0.0..9e18).contains(&bytes) { Ok(bytes as u64) } else { Err(wrong()) }
 }
 
+/// For serde's `deserialize_with`.
+///
+/// # Errors
+/// As [`parse_bytes`].
+pub fn deserialize_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    deserializer.deserialize_str(Text)
+}
+
 /// For serde's `deserialize_with` of an optional size.
 ///
 /// # Errors
@@ -38,8 +47,21 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
 pub fn deserialize_bytes_option<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<u64>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    parse_bytes(&text).map(Some).map_err(serde::de::Error::custom)
+    deserialize_bytes(deserializer).map(Some)
+}
+
+struct Text;
+
+impl Visitor<'_> for Text {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a size as text, such as \"64MiB\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
+        parse_bytes(text).map_err(E::custom)
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod check;
 mod tensors;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +20,9 @@ pub const ROWS_MAX: u32 = 64;
 
 /// Waiting requests of a model where nobody says.
 pub const QUEUE_MAX: usize = 1000;
+
+/// Bytes that a kept answer takes beside its own: its key, its names and shapes, and its places in the tables.
+pub const KEPT_BESIDE: u64 = 512;
 
 /// What is wrong with a model's files.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -217,7 +221,7 @@ pub fn describe(files: ModelFiles<'_>) -> Result<ModelDescription, CatalogError>
             .or((queue.max_queue_size > 0).then_some(queue.max_queue_size as usize))
             .unwrap_or(QUEUE_MAX),
         weight: settings.weight.unwrap_or(1.0),
-        cache: cache(&files, own)?,
+        cache: cache(&files, own, &signature)?,
         policy: settings.policy.clone(),
         preferred: dynamic
             .preferred_batch_size
@@ -232,7 +236,7 @@ pub fn describe(files: ModelFiles<'_>) -> Result<ModelDescription, CatalogError>
             .filter(|&count| count > 0),
         labels: labels((&fields, config), own, &signature, files.labels)?,
         pads: pads(own, &signature)?,
-        warnings: warnings(&files, rows_max, &signature),
+        warnings: warnings::of(&files, rows_max, &signature),
         config: complete(&given, &fields, files.model, rows_max, &signature),
         signature,
     })
@@ -247,8 +251,27 @@ fn wrong((file, settings): Own<'_>, path: &[&str], reason: String) -> CatalogErr
 type Own<'a> = (&'a str, &'a ModelSettings);
 
 /// The bytes of answers to keep.
-fn cache(files: &ModelFiles<'_>, own: Own<'_>) -> Result<u64, CatalogError> {
+fn cache(files: &ModelFiles<'_>, own: Own<'_>, signature: &Signature) -> Result<u64, CatalogError> {
     let Some(bytes) = own.1.cache else { return Ok(0) };
+    let elements = |spec: &TensorSpec| {
+        let lengths = spec.dims.iter().map(|dim| match dim {
+            Dim::Fixed(length) => *length,
+            Dim::Any(_) => 1,
+        });
+        lengths.fold(1, u64::saturating_mul)
+    };
+    // A text may be empty, but for its length.
+    let size =
+        |spec: &TensorSpec| elements(spec).saturating_mul(spec.datatype.size().unwrap_or(4) as u64);
+    // A request may ask for one output alone.
+    let smallest = signature.outputs.iter().map(size).min().unwrap_or_default();
+    let least = smallest.saturating_add(KEPT_BESIDE);
+    if bytes < least {
+        let reason = format!(
+            "`cache` is {bytes} bytes, but the smallest answer takes {least}, with {KEPT_BESIDE} for its key and names"
+        );
+        return Err(wrong(own, &["cache"], reason));
+    }
     match drawing_operator(files.onnx.1).filter(|_| !own.1.cache_despite_chance) {
         None => Ok(bytes),
         Some(operator) => {
@@ -312,30 +335,6 @@ fn rows_max(fields: &Fields, settings: &ModelSettings, signature: &Signature) ->
         0 => settings.batch_max.unwrap_or(ROWS_MAX).max(1),
         rows => rows,
     }
-}
-
-/// What is set and has no effect.
-fn warnings(files: &ModelFiles<'_>, rows_max: u32, signature: &Signature) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if let Some((file, config)) = files.config {
-        let keys = config.unsupported_keys();
-        if !keys.is_empty() {
-            warnings.push(format!("{file}: these keys have no effect here: {}", keys.join(", ")));
-        }
-    }
-    let Some((file, settings)) = files.settings else { return warnings };
-    let insists = settings.batching == BatchingMode::Always;
-    match settings.batch_max {
-        _ if !signature.batched && (settings.batch_max.is_some() || insists) => {
-            let key = if insists { "batching" } else { "batch_max" };
-            warnings.push(format!("{file}: `{key}` has no effect: the model is served without a batch axis"));
-        }
-        Some(batch_max) if signature.batched && batch_max > rows_max => warnings.push(format!(
-            "{file}: `batch_max` is {batch_max}, but `max_batch_size` of the configuration allows {rows_max}"
-        )),
-        Some(_) | None => {}
-    }
-    warnings
 }
 
 /// Fills in what the operator left out, as clients expect to read it.

@@ -1,6 +1,7 @@
 //! config.pbtxt: Triton's `ModelConfig`, as text, as JSON, and as the few facts that are acted on.
 
 mod fields;
+mod json;
 mod places;
 mod text;
 
@@ -105,7 +106,11 @@ impl ModelConfig {
             let file = Self::OF_REQUEST.to_owned();
             CatalogError::Config { file, line, reason }
         };
-        let unread = |error: serde_json::Error| wrong(error.line(), error.to_string());
+        let unread = |error: serde_json::Error| {
+            let reason = error.to_string();
+            let place = (error.line(), error.column());
+            wrong(error.line(), json::sentence(&descriptor(), (text, place), &reason))
+        };
         let options = DeserializeOptions::new().deny_unknown_fields(true);
         let mut json = serde_json::Deserializer::from_str(text);
         let message = DynamicMessage::deserialize_with_options(descriptor(), &mut json, &options)
@@ -126,7 +131,12 @@ impl ModelConfig {
         self.line_in(path, 0)
     }
 
-    /// The same below one item of the list that the path begins with.
+    /// Whether a key stands in the text, be it with the value that it has anyway.
+    pub(crate) fn mentions(&self, path: &str) -> bool {
+        self.places.has(path)
+    }
+
+    /// The line of a key in one item of the list that its path begins with.
     pub(crate) fn line_in(&self, path: &str, item: usize) -> usize {
         self.places.line(path, item)
     }
@@ -327,8 +337,12 @@ mod tests {
     #[test]
     fn the_json_of_a_load_request_is_held_to_the_same_rules() {
         let table = [
-            ("{\n\"nmae\": \"m\"}", "2: "),
-            ("{\"max_batch_size\": \"x\"}", "1: "),
+            ("{\n\"nmae\": \"m\"}", "2: unrecognized field name 'nmae'"),
+            ("{\"max_batch_size\": \"x\"}", "1: `max_batch_size`: "),
+            (
+                "{\"input\": [{\"data_type\": \"FP32\"}]}",
+                "1: `data_type`: unrecognized enum value 'FP32'",
+            ),
             ("{} {}", "1: "),
             (
                 "{\n\"default_model_filename\": \"/etc/passwd\"}",
@@ -339,6 +353,21 @@ mod tests {
             let error = ModelConfig::from_json(text).unwrap_err().to_string();
             let expected = format!("the load request's config:{sentence}");
             assert!(error.starts_with(&expected), "{error}\nshould begin with\n{expected}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_in_json_is_refused_with_the_allowed_ones() {
+        let table = [
+            ("{\"nmae\": \"m\"}", "; allowed are: name, "),
+            ("{\"input\": [{\"nmae\": \"m\"}]}", "; allowed are: name, data_type, "),
+            ("{\"parameters\": {\"a\": {\"v\": \"m\"}}}", "; allowed are: string_value"),
+            ("{\"dynamicBatching\": {\"v\": 1}}", "; allowed are: preferred_batch_size, "),
+            ("{\"input\": [{\"data_type\": \"FP32\"}]}", "; allowed are: TYPE_INVALID, TYPE_BOOL"),
+        ];
+        for (text, allowed) in table {
+            let error = ModelConfig::from_json(text).unwrap_err().to_string();
+            assert!(error.contains(allowed), "{error}\nshould have\n{allowed}");
         }
     }
 

@@ -23,6 +23,18 @@ pub enum DeviceKind {
     },
 }
 
+impl DeviceKind {
+    /// The word for all of its like, as tasks name them.
+    #[must_use]
+    pub fn family(&self) -> &'static str {
+        match self {
+            Self::Cpu { .. } => "cpu",
+            Self::Cuda { .. } => "cuda",
+            Self::Emulated { .. } => "emulated",
+        }
+    }
+}
+
 impl std::fmt::Display for DeviceKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -5,6 +5,7 @@
 mod adapter;
 mod bytes;
 mod catalog;
+mod complaint;
 mod confidence;
 mod config;
 mod datatype;
@@ -22,11 +23,12 @@ mod task;
 mod whole;
 
 pub use adapter::{Adapter, AdapterStep};
-pub use bytes::{deserialize_bytes_option, parse_bytes};
+pub use bytes::{deserialize_bytes, deserialize_bytes_option, parse_bytes};
 pub use catalog::{
-    CatalogError, ModelDescription, ModelFiles, QUEUE_MAX, ROWS_MAX, VersionPolicy, describe,
-    model_filename,
+    CatalogError, KEPT_BESIDE, ModelDescription, ModelFiles, QUEUE_MAX, ROWS_MAX, VersionPolicy,
+    describe, model_filename,
 };
+pub use complaint::complaint;
 pub use confidence::Confidence;
 pub use config::ModelConfig;
 pub use datatype::DataType;

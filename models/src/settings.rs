@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::CatalogError;
 use crate::bytes::deserialize_bytes_option;
+use crate::complaint::{complaint, line_of};
 use crate::duration::deserialize_duration_option;
 
 /// Our own settings of a model. `models/punctual.example.toml` shows each with its default.
@@ -98,8 +99,8 @@ impl ModelSettings {
     pub fn from_text(file: &str, text: &str) -> Result<Self, CatalogError> {
         let wrong = |line, reason| CatalogError::Settings { file: file.to_owned(), line, reason };
         let mut settings: Self = toml::from_str(text).map_err(|error| {
-            let offset = error.span().map_or(0, |span| span.start);
-            wrong(line_of(text, offset), sentence(text, offset, error.message()))
+            let (line, reason) = complaint(text, &error);
+            wrong(line, reason)
         })?;
         settings.check().map_err(|(path, rule)| {
             wrong(line_at(text, &path), format!("`{}` {rule}", path.join(".")))
@@ -166,30 +167,6 @@ const WEIGHT_MAX: f64 = 1000.0;
 
 /// Lengths are padded by less than this, so that a short request cannot become a huge one.
 const MULTIPLE_LIMIT: u64 = 1 << 16;
-
-/// The parser's complaint in words for operators, with the key whose value it is about.
-pub(crate) fn sentence(text: &str, offset: usize, message: &str) -> String {
-    let reason = message.replace('\n', " ");
-    let reason = match reason.rsplit_once("expected ") {
-        Some((found, "u32" | "u64" | "usize")) => format!("{found}expected a whole number from 0"),
-        Some((found, "f64")) => format!("{found}expected a number"),
-        Some((found, "i64")) => format!("{found}expected a whole number"),
-        Some(_) | None => reason,
-    };
-    let before = text.get(..offset).unwrap_or_default().trim_end();
-    let key = before.strip_suffix('=').map(str::trim_end).and_then(|before| {
-        let in_key = |c: char| c.is_alphanumeric() || ['_', '-', '.', '"'].contains(&c);
-        before.rsplit(|c| !in_key(c)).next()
-    });
-    match key.filter(|key| !key.is_empty()) {
-        Some(key) => format!("`{key}`: {reason}"),
-        None => reason,
-    }
-}
-
-pub(crate) fn line_of(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
-}
 
 /// The line of a key, or of the table it stands in where that is written otherwise.
 fn line_at(text: &str, path: &[&str]) -> usize {
@@ -261,7 +238,15 @@ mod tests {
                 "\nslo = \"25\"",
                 "2: `slo`: expected a duration such as \"25ms\", \"1.5s\" or \"200us\", found \"25\"",
             ),
-            ("slo = 25", "1: `slo`: invalid type: integer `25`, expected a string"),
+            (
+                "slo = 25",
+                "1: `slo`: invalid type: integer `25`, expected a duration as text, such as \"25ms\"",
+            ),
+            (
+                "cache = 64",
+                "1: `cache`: invalid type: integer `64`, expected a size as text, such as \"64MiB\"",
+            ),
+            ("policy = 1", "1: `policy`: invalid type: integer `1`, expected text in quotes"),
             ("batch_max = 65537", "1: `batch_max` must be at most 65536"),
             ("queue_max = 0", "1: `queue_max` must be at least 1"),
             ("executors = 0", "1: `executors` must be at least 1"),
@@ -298,7 +283,10 @@ mod tests {
                 "3: unknown field `multiple`, expected one of `axis`, `to_multiple_of`, `value`, `outputs`",
             ),
             ("[pad.x]\naxis = 1", "1: missing field `to_multiple_of`"),
-            ("[labels]\nscores = 1", "2: `scores`: invalid type: integer `1`, expected a string"),
+            (
+                "[labels]\nscores = 1",
+                "2: `scores`: invalid type: integer `1`, expected text in quotes",
+            ),
         ];
         for (text, sentence) in table {
             assert_eq!(error(text), format!("m/punctual.toml:{sentence}"));

@@ -3,6 +3,7 @@
 mod adapt;
 mod answer;
 mod coded;
+mod sense;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,8 +18,8 @@ pub use self::answer::{
     StageClaim, VoterClaim,
 };
 pub use self::coded::{CODED_GROUP_MAX, CodedRules};
+use crate::complaint::{complaint, line_of};
 use crate::duration::deserialize_duration_option;
-use crate::settings::{line_of, sentence};
 use crate::{Accuracy, CatalogError, Cost, Goals, Objective, Signature};
 
 /// Variants of a task; more are a mistake, and deciding among them takes longer than a request may wait for it.
@@ -100,6 +101,9 @@ pub struct VariantClaim {
     pub devices: Vec<Spanned<String>>,
     /// How it answers though its inputs or outputs have other names, shapes or types than the task's.
     pub adapt: Option<AdaptRules>,
+    /// There is no executor of its `devices` here, so that it does not answer.
+    #[serde(skip)]
+    pub elsewhere: bool,
 }
 
 fn one() -> Cost {
@@ -124,8 +128,7 @@ impl TaskSettings {
     /// Names file, line, key and what is allowed.
     pub fn from_text(file: &str, text: &str) -> Result<Self, CatalogError> {
         let mut settings: Self = toml::from_str(text).map_err(|error| {
-            let offset = error.span().map_or(0, |span| span.start);
-            let (line, reason) = (line_of(text, offset), sentence(text, offset, error.message()));
+            let (line, reason) = complaint(text, &error);
             CatalogError::Settings { file: file.to_owned(), line, reason }
         })?;
         (settings.file, settings.text) = (file.to_owned(), text.to_owned());
@@ -170,7 +173,8 @@ impl TaskSettings {
             let reason = "`adapt`: every variant has it; the inputs and outputs of the task are those of the first without";
             return Err(self.wrong(&self.variants[0].model.span(), reason.into()));
         }
-        self.check_answer()
+        self.check_answer()?;
+        self.check_sense()
     }
 
     /// Holds the variants against the repository: `kind` says what has that name in it.

@@ -18,8 +18,8 @@ use tokio::sync::watch;
 use crate::infer::{InferRequest, InputTensor, OutputTensor, RequestedOutput};
 use crate::metrics::CacheCounters;
 
-/// What an answer costs beside its bytes: its key, its names and shapes, and its places in the tables.
-const OVERHEAD: usize = 512;
+/// What an answer costs beside its bytes.
+const OVERHEAD: usize = models::KEPT_BESIDE as usize;
 
 /// All that decides a version's answer, as a digest that nobody can find a second input for.
 pub type Key = [u8; 32];

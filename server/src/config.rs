@@ -292,9 +292,8 @@ fn check_names(flags: &Flags) -> Result<(), ConfigError> {
 /// The settings of a file's text, with those of `flags` in place of the file's where both speak.
 fn overlay(path: &Path, text: &str, flags: &Flags) -> Result<Flags, ConfigError> {
     let file: Flags = toml::from_str(text).map_err(|error| {
-        let start = error.span().map_or(0, |span| span.start.min(text.len()));
-        let line = text[..start].matches('\n').count() + 1;
-        ConfigError::File { path: path.to_owned(), line, reason: error.message().to_owned() }
+        let (line, reason) = models::complaint(text, &error);
+        ConfigError::File { path: path.to_owned(), line, reason }
     })?;
     let table = |flags: &Flags| toml::Table::try_from(flags).expect("flags are numbers and text");
     let mut all = table(&file);
@@ -341,11 +340,39 @@ mod tests {
     fn a_wrong_file_is_refused_with_its_line() {
         let cases = [
             ("id = \"a\"\nhttp_port = 1", "punctual.toml: line 2: unknown field `http_port`"),
-            ("http-port = 70000", "punctual.toml: line 1: invalid value"),
-            ("\n\nmodel-control-mode = \"some\"", "punctual.toml: line 3: unknown variant `some`"),
-            ("profile-budget = \"5 minutes\"", "punctual.toml: line 1: "),
-            ("id = ", "punctual.toml: line 1: "),
-            ("device = [\"gpu\"]", "punctual.toml: line 1: \"gpu\" is no device; allowed are"),
+            (
+                "http-port = 70000",
+                "punctual.toml: line 1: `http-port`: invalid value: integer `70000`, expected a whole number from 0 to 65535",
+            ),
+            (
+                "\nhttp-port = \"a\"",
+                "punctual.toml: line 2: `http-port`: invalid type: string \"a\", expected a whole number from 0 to 65535",
+            ),
+            (
+                "\n\nmodel-control-mode = \"some\"",
+                "punctual.toml: line 3: `model-control-mode`: unknown variant `some`",
+            ),
+            (
+                "profile-budget = \"5 minutes\"",
+                "punctual.toml: line 1: `profile-budget`: expected a duration such as \"25ms\"",
+            ),
+            (
+                "profile-budget = 5",
+                "punctual.toml: line 1: `profile-budget`: invalid type: integer `5`, expected a duration as text, such as \"25ms\"",
+            ),
+            ("id = ", "punctual.toml: line 1: `id`: "),
+            (
+                "allow-http = 1",
+                "punctual.toml: line 1: `allow-http`: invalid type: integer `1`, expected true or false",
+            ),
+            (
+                "device = [\"gpu\"]",
+                "punctual.toml: line 1: `device`: \"gpu\" is no device; allowed are",
+            ),
+            (
+                "device-memory = [2]",
+                "punctual.toml: line 1: `device-memory`: invalid type: integer `2`, expected a size as text, such as \"64MiB\"",
+            ),
         ];
         for (text, expected) in cases {
             let error = read(text, "").unwrap_err();

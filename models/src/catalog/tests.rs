@@ -410,20 +410,43 @@ fn settings_without_effect_are_named() {
     let whole = "input { name: \"x\" dims: [ -1, 4 ] }";
     assert_eq!(
         warnings(whole, "batch_max = 4"),
-        ["m/punctual.toml: `batch_max` has no effect: the model is served without a batch axis"]
+        ["m/punctual.toml:1: `batch_max` has no effect: the model is served without a batch axis"]
     );
     assert_eq!(
         warnings(whole, "batching = \"always\""),
-        ["m/punctual.toml: `batching` has no effect: the model is served without a batch axis"]
+        ["m/punctual.toml:1: `batching` has no effect: the model is served without a batch axis"]
     );
     assert_eq!(
         warnings("max_batch_size: 8", "batch_max = 9"),
-        ["m/punctual.toml: `batch_max` is 9, but `max_batch_size` of the configuration allows 8"]
+        ["m/punctual.toml:1: `batch_max` is 9, but `max_batch_size` of the configuration allows 8"]
     );
     assert_eq!(
         warnings("runtime: \"a\" response_cache { enable: true }", "batch_max = 9"),
-        ["m/config.pbtxt: these keys have no effect here: response_cache.enable, runtime"]
+        [
+            "m/config.pbtxt: these keys have no effect here: response_cache.enable (line 1), runtime (line 1); answers are kept where punctual.toml says `cache = \"64MiB\"` (docs/cache.md)"
+        ]
     );
+    let timeout = |allowed: &str| {
+        let queue = format!("default_queue_policy {{ default_timeout_microseconds: 9 {allowed} }}");
+        warnings(&format!("dynamic_batching {{\n{queue} }}"), "")
+    };
+    assert_eq!((timeout("allow_timeout_override: true"), timeout("")), (Vec::new(), Vec::new()));
+    assert_eq!(
+        timeout("\nallow_timeout_override: false"),
+        [
+            "m/config.pbtxt:3: `dynamic_batching.default_queue_policy.allow_timeout_override: false` has no effect: a request may state a timeout, and the earlier of it and the default counts"
+        ]
+    );
+}
+
+#[test]
+fn a_cache_that_holds_no_answer_is_refused_with_the_least() {
+    let refused = described("", "slo = \"1s\"\ncache = \"10B\"").unwrap_err();
+    assert_eq!(
+        refused,
+        "m/punctual.toml:2: `cache` is 10 bytes, but the smallest answer takes 520, with 512 for its key and names"
+    );
+    assert_eq!(described("", "cache = \"520B\"").map(|described| described.cache), Ok(520));
 }
 
 #[test]

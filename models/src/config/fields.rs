@@ -118,6 +118,8 @@ pub(crate) struct DynamicBatching {
 pub(crate) struct QueuePolicy {
     #[prost(uint64, tag = "2")]
     pub(crate) default_timeout_microseconds: u64,
+    #[prost(bool, tag = "3")]
+    pub(crate) allow_timeout_override: bool,
     #[prost(uint32, tag = "4")]
     pub(crate) max_queue_size: u32,
 }

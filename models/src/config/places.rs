@@ -29,32 +29,17 @@ struct Walk {
 impl Places {
     /// The places of all keys of a text.
     pub(super) fn of(text: &str) -> Self {
-        let mut walk = Walk { line: 1, ..Walk::default() };
-        let bytes = text.as_bytes();
-        let mut at = 0;
-        while at < bytes.len() {
-            let start = at;
-            at += 1;
-            match bytes[start] {
-                b'\n' => walk.line += 1,
-                b'#' => at += bytes[at..].iter().take_while(|&&byte| byte != b'\n').count(),
-                quote @ (b'"' | b'\'') => {
-                    let end = start + 1 + super::text::literal(quote, &bytes[at..]);
-                    walk.literal(text.get(at..end - 1).unwrap_or_default());
-                    at = end;
-                }
-                b':' => walk.colon(),
-                byte @ (b'{' | b'<' | b'[') => walk.open(byte == b'['),
-                b'}' | b'>' | b']' => walk.close(),
-                b',' | b';' => walk.name = None,
-                byte if is_name(byte) => {
-                    at += bytes[at..].iter().take_while(|&&byte| is_name(byte)).count();
-                    walk.name = Some((text[start..at].to_owned(), walk.line));
-                }
-                _ => {}
-            }
-        }
-        walk.places
+        Walk::over(text).places
+    }
+
+    /// The path of the key whose value a text ends with.
+    pub(super) fn last_key(text: &str) -> Option<String> {
+        Walk::over(text).key
+    }
+
+    /// Whether that key stands anywhere.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.0.range((path.to_owned(), 0)..).next().is_some_and(|((found, _), _)| found == path)
     }
 
     /// The line of a key, else of the message that it stands in, else the first.
@@ -76,6 +61,35 @@ fn is_name(byte: u8) -> bool {
 }
 
 impl Walk {
+    fn over(text: &str) -> Self {
+        let mut walk = Self { line: 1, ..Self::default() };
+        let bytes = text.as_bytes();
+        let mut at = 0;
+        while at < bytes.len() {
+            let start = at;
+            at += 1;
+            match bytes[start] {
+                b'\n' => walk.line += 1,
+                b'#' => at += bytes[at..].iter().take_while(|&&byte| byte != b'\n').count(),
+                quote @ (b'"' | b'\'') => {
+                    let end = start + 1 + super::text::literal(quote, &bytes[at..]);
+                    walk.literal(text.get(at..end - 1).unwrap_or_default());
+                    at = end;
+                }
+                b':' => walk.colon(),
+                byte @ (b'{' | b'<' | b'[') => walk.open(byte == b'['),
+                b'}' | b'>' | b']' => walk.close(),
+                b',' | b';' => walk.next(),
+                byte if is_name(byte) => {
+                    at += bytes[at..].iter().take_while(|&&byte| is_name(byte)).count();
+                    walk.name = Some((text[start..at].to_owned(), walk.line));
+                }
+                _ => {}
+            }
+        }
+        walk
+    }
+
     /// A text in quotes: a name in JSON, and in the text form the name of a map's entry after `key`.
     fn literal(&mut self, text: &str) {
         let entry = self.key.as_ref().and_then(|key| key.strip_suffix(".key"));
@@ -117,6 +131,13 @@ impl Walk {
         };
         self.places.note((path.clone(), item), self.line);
         self.opened.push(Opened { path, list, item });
+    }
+
+    fn next(&mut self) {
+        self.name = None;
+        if !self.opened.last().is_some_and(|outer| outer.list) {
+            self.key = None;
+        }
     }
 
     fn close(&mut self) {

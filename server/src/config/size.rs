@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// A number of bytes that is text in flags and files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Size(pub u64);
+#[serde(into = "String")]
+pub struct Size(#[serde(deserialize_with = "models::deserialize_bytes")] pub u64);
 
 impl FromStr for Size {
     type Err = String;
@@ -21,14 +21,6 @@ impl FromStr for Size {
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}B", self.0)
-    }
-}
-
-impl TryFrom<String> for Size {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
     }
 }
 

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// A length of time that is text in flags and files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Span(pub Duration);
+#[serde(into = "String")]
+pub struct Span(#[serde(deserialize_with = "models::deserialize_duration")] pub Duration);
 
 impl FromStr for Span {
     type Err = String;
@@ -22,14 +22,6 @@ impl FromStr for Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}us", self.0.as_micros())
-    }
-}
-
-impl TryFrom<String> for Span {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
     }
 }
 

@@ -29,11 +29,15 @@ const DROPPED: &[(&str, &str)] = &[
     ("trace-config", "see --log-verbose and --record"),
 ];
 
+/// Where answers are kept.
+const CACHE: &str =
+    "each model has a cache of its own: `cache = \"64MiB\"` in its punctual.toml (docs/cache.md)";
+
 /// Flags that are refused, with the reason.
 const REFUSED: &[(&str, &str)] = &[
     ("allow-client-shm", "shared memory is not supported"),
-    ("cache-config", "there is no response cache"),
-    ("cache-directory", "there is no response cache"),
+    ("cache-config", CACHE),
+    ("cache-directory", CACHE),
     ("grpc-header-forward-pattern", "headers are not forwarded to models"),
     ("grpc-restricted-protocol", "every client may use every call; put a proxy in front"),
     ("grpc-root-cert", "connections are not encrypted; put a proxy in front"),
@@ -111,6 +115,8 @@ mod tests {
     fn flags_that_an_operator_would_rely_on_are_refused() {
         let error = split("serve --grpc-use-ssl=true").unwrap_err();
         assert!(error.contains("--grpc-use-ssl") && error.contains("proxy"), "{error}");
+        let error = split("serve --cache-config local,size=1048576").unwrap_err();
+        assert!(error.contains("`cache = \"64MiB\"` in its punctual.toml"), "{error}");
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct Panel {
     pub costs: Vec<f64>,
     /// The most accurate one, by what is claimed of it; of equals the cheapest.
     pub best: usize,
+    /// What is claimed of each.
+    accuracies: Vec<f64>,
 }
 
 impl Panel {
@@ -30,6 +32,7 @@ impl Panel {
             models: variants.iter().map(|variant| variant.model.get_ref().clone()).collect(),
             costs: variants.iter().map(|variant| f64::from(variant.cost)).collect(),
             best: (0..variants.len()).max_by_key(worth)?,
+            accuracies: variants.iter().map(|variant| f64::from(variant.accuracy)).collect(),
         })
     }
 
@@ -62,9 +65,11 @@ impl Panel {
             format!("{{ model = {}{threshold} }}", quoted(model))
         };
         let stages: Vec<_> = self.stages(&fitted.stages).map(stage).collect();
+        // On these rows it may be right more often than its last stage, which on others it cannot be counted on to be.
+        let last = fitted.stages.last().map_or(1.0, |last| self.accuracies[last.member]);
         Tier {
             loss,
-            accuracy: format!("{:.4}", fitted.accuracy),
+            accuracy: format!("{:.4}", fitted.accuracy.min(last)),
             source: quoted(source),
             stages: format!("[{}]", stages.join(", ")),
         }
@@ -154,7 +159,7 @@ output = \"p\"
 
 [[cascade]] # the strict one
 loss = 0.010
-accuracy = 0.5 # guessed
+accuracy = 0.895 # guessed
 stages = [
     { model = \"a\" }, # alone
 ]
@@ -198,7 +203,7 @@ source = \"nobody\"";
         let written = write_into("t", TEXT, &[tier(0.01)]).unwrap();
         let stages = "[{ model = \"b\", threshold = 0.75 }, { model = \"a\" }]";
         let expected = TEXT
-            .replace("0.5 #", "0.8910 #")
+            .replace("0.895 #", "0.8910 #")
             .replace("[\n    { model = \"a\" }, # alone\n]", stages)
             .replace("'nobody'", "\"9 rows\"");
         assert_eq!(written, expected);
