@@ -36,17 +36,19 @@ pub fn check(request: InferRequest, served: &Served) -> Result<Checked, Failure>
 }
 
 fn check_form(request: InferRequest, served: &Served) -> Result<Checked, String> {
-    let outputs = wanted_outputs(request.outputs, served)?;
+    // That of the task, where one was asked: the version is one of its variants' then.
+    let model = &request.model;
+    let outputs = wanted_outputs(request.outputs, served, model)?;
     let mut inputs = if request.raw {
-        raw_input(request.inputs, served)?
+        raw_input(request.inputs, served, model)?
     } else {
-        in_order(request.inputs, served)?
+        in_order(request.inputs, served, model)?
     };
     let mut rows = None;
     for (tensor, spec) in inputs.iter().zip(&served.signature.inputs) {
-        check_tensor(tensor, spec, served)?;
+        check_tensor(tensor, spec, model)?;
         if served.signature.batched {
-            check_rows(tensor, &mut rows, served)?;
+            check_rows(tensor, &mut rows, (served.rows_max, model))?;
         }
     }
     let rows = rows.unwrap_or(1);
@@ -74,6 +76,7 @@ fn check_form(request: InferRequest, served: &Served) -> Result<Checked, String>
 fn wanted_outputs(
     asked: Vec<RequestedOutput>,
     served: &Served,
+    model: &str,
 ) -> Result<Vec<(usize, RequestedOutput)>, String> {
     if asked.is_empty() {
         let all = served.signature.outputs.iter().enumerate();
@@ -84,18 +87,18 @@ fn wanted_outputs(
     }
     let find = |asked: RequestedOutput| match served.signature.output(&asked.name) {
         Some((index, _)) => Ok((index, asked)),
-        None => Err(format!(
-            "unexpected inference output '{}' for model '{}'",
-            asked.name, served.model
-        )),
+        None => Err(format!("unexpected inference output '{}' for model '{model}'", asked.name)),
     };
     asked.into_iter().map(find).collect()
 }
 
 /// Puts the inputs into the model's order.
-fn in_order(given: Vec<InputTensor>, served: &Served) -> Result<Vec<InputTensor>, String> {
+fn in_order(
+    given: Vec<InputTensor>,
+    served: &Served,
+    model: &str,
+) -> Result<Vec<InputTensor>, String> {
     let specs = &served.signature.inputs;
-    let model = &served.model;
     let mut slots: Vec<Option<InputTensor>> = specs.iter().map(|_| None).collect();
     let count = given.len();
     for tensor in given {
@@ -128,8 +131,11 @@ fn in_order(given: Vec<InputTensor>, served: &Served) -> Result<Vec<InputTensor>
 }
 
 /// Shapes the body of a raw request after the model's one input.
-fn raw_input(mut given: Vec<InputTensor>, served: &Served) -> Result<Vec<InputTensor>, String> {
-    let model = &served.model;
+fn raw_input(
+    mut given: Vec<InputTensor>,
+    served: &Served,
+    model: &str,
+) -> Result<Vec<InputTensor>, String> {
     let ([spec], Some(tensor), 0) = (&served.signature.inputs[..], given.pop(), given.len()) else {
         return Err(format!(
             "Raw request must only have 1 input (found {}) to be deduced but got model '{model}'",
@@ -162,8 +168,8 @@ fn one_element(body: &Bytes) -> Result<Bytes, String> {
     Ok([&length.to_le_bytes(), &body[..]].concat().into())
 }
 
-fn check_tensor(tensor: &InputTensor, spec: &TensorSpec, served: &Served) -> Result<(), String> {
-    let (name, model) = (&spec.name, &served.model);
+fn check_tensor(tensor: &InputTensor, spec: &TensorSpec, model: &str) -> Result<(), String> {
+    let name = &spec.name;
     if tensor.datatype != Some(spec.datatype) {
         let got = tensor.datatype.map_or("nothing", DataType::name);
         return Err(format!(
@@ -185,13 +191,15 @@ fn check_tensor(tensor: &InputTensor, spec: &TensorSpec, served: &Served) -> Res
     crate::tensor::check(tensor, model).map_err(|failure| failure.to_string())
 }
 
-fn check_rows(tensor: &InputTensor, rows: &mut Option<u32>, served: &Served) -> Result<(), String> {
-    let model = &served.model;
+fn check_rows(
+    tensor: &InputTensor,
+    rows: &mut Option<u32>,
+    (rows_max, model): (u32, &str),
+) -> Result<(), String> {
     let asked = u32::try_from(tensor.shape[0]).unwrap_or(u32::MAX);
-    if asked == 0 || asked > served.rows_max {
+    if asked == 0 || asked > rows_max {
         return Err(format!(
-            "inference request batch-size must be >= 1 and <= {} for '{model}', got {asked}",
-            served.rows_max
+            "inference request batch-size must be >= 1 and <= {rows_max} for '{model}', got {asked}"
         ));
     }
     match rows.replace(asked) {
@@ -262,6 +270,32 @@ mod tests {
         assert_eq!(checked.inference.priority, 3);
         assert_eq!(*checked.inference.inner_shapes, [[2], [2]]);
         assert_eq!(checked.outputs.len(), 1);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said_of_the_name_that_was_asked_for() {
+        let of_task = |inputs| {
+            let asked = InferRequest { model: "digits".into(), ..request(inputs) };
+            check(asked, &simple()).unwrap_err().to_string()
+        };
+        let int = |name, shape: &[i64], bytes| tensor(name, DataType::Int32, shape, bytes);
+        let table = [
+            of_task(vec![int("INPUT0", &[1, 2], 8)]),
+            of_task(vec![int("INPUT0", &[1, 3], 12), int("INPUT1", &[1, 2], 8)]),
+            of_task(vec![int("INPUT0", &[9, 2], 72), int("INPUT1", &[9, 2], 72)]),
+        ];
+        for text in table {
+            assert!(text.contains("'digits'") && !text.contains("simple"), "{text}");
+        }
+    }
+
+    #[test]
+    fn another_type_is_named_before_the_size_that_follows_from_it() {
+        let text = error(vec![
+            tensor("INPUT0", DataType::Int8, &[1, 2], 8),
+            tensor("INPUT1", DataType::Int32, &[1, 2], 8),
+        ]);
+        assert!(text.contains("data-type is 'INT8', but model 'simple' expects 'INT32'"), "{text}");
     }
 
     #[test]

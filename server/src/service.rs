@@ -290,7 +290,7 @@ impl Service {
         if let Some(task) = self.task(model, version) {
             return Ok(Self::task_metadata(&task));
         }
-        let served = self.catalog.find(model, version)?;
+        let served = self.served(model, version)?;
         Ok(ModelMetadata {
             name: model.to_owned(),
             versions: self
@@ -317,7 +317,7 @@ impl Service {
         if let Some(task) = self.task(model, version) {
             return Ok(Self::task_config(&task));
         }
-        self.catalog.find(model, version).map(|served| served.config.message().clone())
+        self.served(model, version).map(|served| served.config.message().clone())
     }
 
     /// The same in Triton's JSON form.
@@ -332,7 +332,7 @@ impl Service {
         if let Some(task) = self.task(model, version) {
             return Ok(Self::task_config_json(&task));
         }
-        self.catalog.find(model, version).map(|served| served.config.to_json())
+        self.served(model, version).map(|served| served.config.to_json())
     }
 
     /// The measured latency profile of a model, and how good its predictions are.
@@ -344,7 +344,7 @@ impl Service {
         model: &str,
         version: Option<&str>,
     ) -> Result<serde_json::Value, Failure> {
-        let served = self.catalog.find(model, version)?;
+        let served = self.served(model, version)?;
         let (waiting, prediction) = self.driver.view(served.variant);
         let mut profile = types::profile_json(&served, waiting, prediction);
         if let Some(places) = self.places_json(served.variant) {

@@ -72,9 +72,19 @@ impl Refusal {
     }
 }
 
-/// Milliseconds with the three digits that matter.
+/// Milliseconds with the three digits that matter, or six, so that a time that is not 0 is not told as 0.
 fn milliseconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
+    let (digits, ms) =
+        (if time < Duration::from_millis(1) { 1e6 } else { 1e3 }, time.as_secs_f64() * 1e3);
+    (ms * digits).round() / digits
+}
+
+/// Milliseconds for a sentence: to the tenth, or below one to the second digit that is not 0.
+#[must_use]
+pub fn in_milliseconds(time: Duration) -> String {
+    let ms = time.as_secs_f64() * 1e3;
+    let places = [1.0, 0.1, 0.01, 1e-3, 1e-4].iter().position(|least| ms >= *least).unwrap_or(5);
+    format!("{ms:.*} ms", places + 1)
 }
 
 /// A JSON string without bytes that a header could not carry.
@@ -125,6 +135,21 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_below_a_millisecond_is_not_told_as_none() {
+        let table = [
+            (Duration::from_millis(31), "31.0 ms", 31.0),
+            (Duration::from_micros(1250), "1.2 ms", 1.25),
+            (Duration::from_micros(20), "0.020 ms", 0.02),
+            (Duration::from_nanos(1500), "0.0015 ms", 0.0015),
+            (Duration::from_nanos(100), "0.00010 ms", 0.0001),
+            (Duration::ZERO, "0.000000 ms", 0.0),
+        ];
+        for (time, text, number) in table {
+            assert_eq!((in_milliseconds(time).as_str(), milliseconds(time)), (text, number));
+        }
+    }
 
     #[test]
     fn refusals_read_as_one_line_of_ascii_json_whatever_the_sentence_holds() {

@@ -184,6 +184,12 @@ impl Tasks {
         self.table.load().get(name).map(Arc::clone)
     }
 
+    /// How many tasks take requests.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.table.load().len()
+    }
+
     /// Takes a task into service, or another file of one that is.
     ///
     /// # Errors
@@ -203,6 +209,7 @@ impl Tasks {
         let forms = adapts.then(Arc::default);
         let mut declared = Declared { id, settings, metrics, given, forms, linear: None };
         let members = declared.members(served.0, Err)?;
+        declared.warn_of_versions(name, served.0);
         if let Some(first) = members.iter().find(|member| member.adapter.is_none()) {
             let checked = declared.settings.check_confidence(&first.served.signature);
             checked.map_err(|error| error.to_string())?;
@@ -302,6 +309,25 @@ impl Tasks {
 }
 
 impl Declared {
+    /// Warns of variants of a version that their model does not have.
+    fn warn_of_versions(&self, task: &str, catalog: &Catalog) {
+        for (place, claim) in self.settings.variants.iter().enumerate() {
+            let there = catalog.versions(claim.model.get_ref());
+            let Some(version) = claim.version else { continue };
+            if there.is_empty() || there.iter().any(|served| served.version == version) {
+                continue;
+            }
+            let there: Vec<_> = there.iter().map(|served| served.version.to_string()).collect();
+            let reason = format!(
+                "`version`: '{}' has no version {version} in service, but {}; the task goes on without that variant",
+                claim.model.get_ref(),
+                there.join(", ")
+            );
+            let reason = self.settings.wrong_of_variant(place, "version", reason).to_string();
+            tracing::warn!(task, "{reason}");
+        }
+    }
+
     /// Where among these members those are that answer a coded task's requests and their sums, if both are.
     fn coded(&self, members: &[Member]) -> Option<[usize; 2]> {
         let rules = self.settings.coded.as_ref()?;
@@ -355,6 +381,9 @@ impl Declared {
     ) -> Result<Vec<Member>, String> {
         let found = |(place, claim): (usize, &VariantClaim)| {
             let version = claim.version.map(|version| version.to_string());
+            if claim.elsewhere {
+                return None;
+            }
             Some((place, catalog.find(claim.model.get_ref(), version.as_deref()).ok()?))
         };
         let found: Vec<_> = self.settings.variants.iter().enumerate().filter_map(found).collect();

@@ -134,11 +134,13 @@ impl Service {
 
     /// What a request names: a model, or else a task.
     fn target(&self, name: &str, version: Option<&str>) -> Result<Target, Failure> {
-        let unknown = match self.catalog.find(name, version) {
-            Ok(served) => return Ok(Target::Model(served)),
-            Err(unknown) => unknown,
-        };
-        self.task(name, version).map(Target::Task).ok_or(unknown)
+        if let Ok(served) = self.catalog.find(name, version) {
+            return Ok(Target::Model(served));
+        }
+        match self.task(name, version) {
+            Some(task) => Ok(Target::Task(task)),
+            None => self.served(name, version).map(Target::Model),
+        }
     }
 
     /// The task of that name.

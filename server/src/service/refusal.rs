@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use router::Rejection;
 
-use crate::status::Refusal;
+use crate::status::{Refusal, in_milliseconds};
 
 /// How long a client should wait before it tries again, where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -16,13 +16,12 @@ pub(super) fn explain(
     id: &str,
     nearest: Option<String>,
 ) -> Refusal {
-    let within = deadline
-        .map_or("none".to_owned(), |deadline| format!("{:.1} ms", deadline.as_secs_f64() * 1e3));
+    let within = deadline.map_or("none".to_owned(), in_milliseconds);
     let text = match rejection {
         Rejection::DeadlineUnreachable { predicted } => {
             format!(
-                "predicted answer after {:.1} ms, but the deadline is in {within}; not started",
-                predicted.as_secs_f64() * 1e3
+                "predicted answer after {}, but the deadline is in {within}; not started",
+                in_milliseconds(predicted)
             )
         }
         Rejection::DeadlineHopeless => {

@@ -8,6 +8,7 @@ use prost_reflect::{DynamicMessage, Value};
 use serde_json::json;
 
 use super::{ModelMetadata, Service, types};
+use crate::served::Served;
 use crate::status::Failure;
 use crate::tasks::{self, Member, Task};
 
@@ -28,6 +29,34 @@ impl Service {
             self.metrics.forget(name, tasks::VERSION);
         }
         removed
+    }
+
+    /// The version of a model.
+    ///
+    /// # Errors
+    /// Unknown model or version; or the name is that of a task, of which something is asked that only models have.
+    pub(super) fn served(&self, name: &str, version: Option<&str>) -> Result<Arc<Served>, Failure> {
+        self.catalog.find(name, version).map_err(|unknown| {
+            let Some(task) = self.tasks.find(name) else { return unknown };
+            let variants: Vec<_> = task.members.iter().map(Member::label).collect();
+            let variants = format!("its variants are {}; see GET /v2/tasks/{name}", variants.join(", "));
+            match version.filter(|version| *version != tasks::VERSION) {
+                Some(version) => Failure::NotFound(format!(
+                    "Request for unknown model: '{name}' version {version} is not found: '{name}' is a task, which has version {} only; {variants}",
+                    tasks::VERSION
+                )),
+                None => Failure::NotFound(format!("'{name}' is a task, not a model: {variants}")),
+            }
+        })
+    }
+
+    /// How many models are served, in how many versions, and how many tasks.
+    #[must_use]
+    pub fn counts(&self) -> [usize; 3] {
+        let served = self.catalog.all();
+        let models: std::collections::BTreeSet<_> =
+            served.iter().map(|served| served.model.as_str()).collect();
+        [models.len(), served.len(), self.tasks.count()]
     }
 
     /// Inputs and outputs of a task, as of a model.

@@ -104,6 +104,42 @@ async fn a_task_looks_like_a_model_and_shows_its_variants() {
     assert_eq!(shown["now"]["accuracy"]["model"], "slow");
     assert_eq!(shown["now"]["latency"]["model"], "fast");
     assert_eq!(service.task_json("other").unwrap_err().http(), 404);
+    assert_eq!(service.counts(), [2, 2, 1]);
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_a_model_has_is_refused_of_a_task_by_what_it_is() {
+    let service = service(1, None);
+    digits(&service);
+    let variants = "its variants are slow/1, fast/1; see GET /v2/tasks/digits";
+    for version in [None, Some("1")] {
+        let error = service.profile_json("digits", version).unwrap_err();
+        assert_eq!(error.http(), 404);
+        assert_eq!(error.to_string(), format!("'digits' is a task, not a model: {variants}"));
+    }
+    let absent = format!(
+        "Request for unknown model: 'digits' version 2 is not found: 'digits' is a task, which has version 1 only; {variants}"
+    );
+    let metadata = service.model_metadata("digits", Some("2")).unwrap_err();
+    let asked = InferRequest { version: Some("2".into()), ..asking(Goals::default()) };
+    let answer = service.infer(asked).await.unwrap_err();
+    assert_eq!([metadata.to_string(), answer.to_string()], [absent.as_str(), absent.as_str()]);
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variant_for_other_devices_does_not_answer() {
+    let service = service(1, None);
+    install_emulated(&service, loaded("slow", 20 * MS, MS), 1);
+    install_emulated(&service, loaded("fast", MS, MS / 10), 1);
+    let text = "[[variant]]\nmodel = \"slow\"\naccuracy = 0.99\nmetric = \"m\"\nsource = \"s\"\ndevices = [\"cuda\"]\n\
+        [[variant]]\nmodel = \"fast\"\naccuracy = 0.9\nmetric = \"m\"\nsource = \"s\"\n";
+    let mut settings = TaskSettings::from_text(FILE, text).unwrap();
+    assert_eq!(settings.keep_to(&std::collections::BTreeSet::from(["emulated"])).len(), 1);
+    service.install_task("digits", settings).unwrap();
+    let answer = service.infer(asking(Goals::default())).await.unwrap();
+    assert_eq!(answer.choice.unwrap().model, "fast");
     service.stop();
 }
 
