@@ -1,6 +1,7 @@
 //! The model repositories: what lies in them, what of it is loaded, and the threads that load.
 
 mod files;
+mod limits;
 pub mod loader;
 mod origin;
 pub mod overrides;
@@ -14,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use models::TaskSettings;
+use models::{ModelConfig, TaskSettings};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -173,6 +174,7 @@ impl Repository {
         };
         let changes = changes(&seen.scan, &scan);
         for model in &changes.unload {
+            tracing::info!(model, "the folder is gone: the model is taken out of service");
             self.loader.unload(model);
             self.loader.index(|index| index.gone(model));
         }
@@ -192,6 +194,12 @@ impl Repository {
     /// What was wrong with the model, or the control mode forbids it.
     pub async fn load(&self, model: &str, overrides: LoadOverrides) -> Result<(), Failure> {
         self.require_explicit()?;
+        let own = overrides.config.clone();
+        if let Some(config) = &own {
+            // Of the text alone nothing but the client is to blame.
+            ModelConfig::from_json(config)
+                .map_err(|error| Failure::Invalid(format!("failed to load '{model}', {error}")))?;
+        }
         let done = self.loader.load(self.request(model, overrides)?);
         let mut stopped = self.stopped.subscribe();
         let result = tokio::select! {
@@ -200,7 +208,13 @@ impl Repository {
             // The sender lives as long as this.
             _ = stopped.wait_for(|&stopped| stopped) => Err(STOPPED.into()),
         };
-        result.map_err(|reason| Failure::Internal(format!("failed to load '{model}', {reason}")))
+        result.map_err(|reason| {
+            let text = format!("failed to load '{model}', {reason}");
+            match own.is_some() && reason.contains(ModelConfig::OF_REQUEST) {
+                true => Failure::Invalid(text),
+                false => Failure::Internal(text),
+            }
+        })
     }
 
     /// Takes a model out of service; it is gone when its accepted requests are answered.

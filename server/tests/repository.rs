@@ -231,6 +231,63 @@ async fn a_request_may_bring_its_own_configuration_and_files() {
 }
 
 #[tokio::test]
+async fn a_configuration_of_a_request_that_cannot_be_is_the_clients_mistake() {
+    let root = tempfile::tempdir().unwrap();
+    write(&root, "a/1/model.onnx", MODEL);
+    let (repository, notes) = repository(root.path(), ControlMode::Explicit, true);
+    repository.start().await.unwrap();
+    let table = [
+        (
+            r#"{"nmae": "a"}"#,
+            "failed to load 'a', the load request's config:1: unrecognized field name 'nmae'",
+            "; allowed are: name, platform, ",
+        ),
+        (
+            "{\"max_batch_size\": 2,\n\"input\": [{\"name\": \"z\"}]}",
+            "failed to load 'a', version 1: the load request's config:2: `input.name`: ",
+            "; it has ",
+        ),
+        (
+            r#"{"version_policy": {"specific": {"versions": [7]}}}"#,
+            "failed to load 'a', the load request's config:1: `version_policy.specific.versions`: at least one version",
+            "; it asks for 7, there is 1",
+        ),
+    ];
+    for (config, beginning, part) in table {
+        let overrides = LoadOverrides { config: Some(config.to_owned()), files: Vec::new() };
+        let error = repository.load("a", overrides).await.unwrap_err();
+        assert_eq!(error.http(), 400, "{error}");
+        let text = error.to_string();
+        assert!(text.starts_with(beginning) && text.contains(part), "{text}");
+    }
+    assert_eq!(notes.take(), "");
+}
+
+#[tokio::test]
+async fn a_version_policy_without_a_version_names_those_there_are() {
+    let root = tempfile::tempdir().unwrap();
+    write(&root, "a/1/model.onnx", MODEL);
+    write(&root, "a/3/model.onnx", MODEL);
+    write(&root, "a/config.pbtxt", "\nversion_policy { specific { versions: [ 7 ] } }");
+    write(&root, "b/labels.txt", "");
+    write(&root, "c/1/model.onnx", MODEL);
+    write(&root, "c/punctual.toml", "slo = \"1s\"\npolicy = \"fifo\"");
+    let (repository, _) = repository(root.path(), ControlMode::None, true);
+    let failures = repository.start().await.unwrap();
+    let reason = |name: &str| failures.iter().find(|(model, _)| model == name).unwrap().1.clone();
+    let policy = reason("a");
+    assert!(policy.contains("a/config.pbtxt:2: `version_policy.specific.versions`: "), "{policy}");
+    assert!(policy.ends_with("; it asks for 7, there is 1, 3"), "{policy}");
+    let empty = reason("b");
+    assert!(
+        empty.ends_with("a version is a folder named by a number from 1, such as 1"),
+        "{empty}"
+    );
+    let batching = reason("c");
+    assert!(batching.contains("c/punctual.toml:2: `policy`: "), "{batching}");
+}
+
+#[tokio::test]
 async fn other_modes_refuse_requests_to_load() {
     let root = tempfile::tempdir().unwrap();
     for mode in [ControlMode::None, ControlMode::Poll] {

@@ -64,15 +64,22 @@ pub fn profile(args: &ProfileArgs) -> Result<String, String> {
     if let Some(problem) = &load.found.problem {
         return Err(problem.clone());
     }
+    let known = |name: &str| scan.models.contains_key(name);
+    if let Some(task) = workshop.task(&load, &known)? {
+        let variants: Vec<_> =
+            task.variants.iter().map(|variant| variant.model.get_ref().as_str()).collect();
+        return Err(format!(
+            "'{}' is a task; what can be measured are its variants: {}",
+            args.model,
+            variants.join(", ")
+        ));
+    }
     let mut text = String::new();
     for version in workshop.wanted(&load)? {
         let loaded = workshop.prepare(&load, version)?;
         let head = format!("{} version {version} on {} ({runtime})\n", args.model, args.on.device);
         text.push_str(&head);
         text.push_str(&table(&loaded));
-    }
-    if text.is_empty() {
-        return Err(format!("'{}' has no version to serve", args.model));
     }
     Ok(text)
 }
@@ -164,5 +171,11 @@ mod tests {
         assert!(text.contains("batching pays: 3.1 times the rows a second at batch 4;"), "{text}");
         let error = run(&["n", "--model-repository", repository, "--device", &device]).unwrap_err();
         assert!(error.contains("there are m"), "{error}");
+        let task = root.path().join("t");
+        std::fs::create_dir_all(&task).unwrap();
+        let text = "[[variant]]\nmodel = \"m\"\naccuracy = 0.9\nmetric = \"m\"\nsource = \"s\"\n";
+        std::fs::write(task.join("punctual.toml"), text).unwrap();
+        let error = run(&["t", "--model-repository", repository, "--device", &device]).unwrap_err();
+        assert_eq!(error, "'t' is a task; what can be measured are its variants: m");
     }
 }

@@ -156,8 +156,7 @@ impl Server {
         if !failures.is_empty() && self.config.models.exit_on_error {
             return false;
         }
-        let ready = self.service.index(true).len();
-        say(&format!("punctual {}, models ready: {ready}", env!("CARGO_PKG_VERSION")));
+        say(&ready_line(self.service.counts()));
         let place = |allowed: Option<(IpAddr, u16)>| allowed.map(|(address, _)| host(address));
         let http = place(self.config.http.listen).zip(ports.http);
         let http = http.map(|(host, port)| format!("http://{host}:{port}"));
@@ -315,3 +314,23 @@ fn options(config: &Config, devices: &Devices) -> Result<ServiceOptions, String>
 
 /// The longest that the process waits for its threads once all is said.
 pub const THREADS_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// What is ready: models, in so many versions, and tasks.
+fn ready_line([models, versions, tasks]: [usize; 3]) -> String {
+    let versions =
+        if versions == models { String::new() } else { format!(" in {versions} versions") };
+    let tasks = if tasks == 0 { String::new() } else { format!(", tasks ready: {tasks}") };
+    format!("punctual {}, models ready: {models}{versions}{tasks}", env!("CARGO_PKG_VERSION"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_versions_and_tasks_are_counted_apart() {
+        let said = |counts| ready_line(counts).split_once(", ").unwrap().1.to_owned();
+        assert_eq!(said([9, 9, 0]), "models ready: 9");
+        assert_eq!(said([9, 10, 1]), "models ready: 9 in 10 versions, tasks ready: 1");
+    }
+}

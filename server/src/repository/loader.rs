@@ -302,6 +302,7 @@ impl Desk {
         let desk: Weak<Self> = Arc::downgrade(self);
         let name = model.to_owned();
         let gone = move || {
+            tracing::info!(model = name, version, "the model is unloaded");
             if let Some(desk) = desk.upgrade() {
                 desk.state.lock().index.unloaded(&name, version, change);
             }

@@ -10,11 +10,14 @@ use gpu::measure::{Batching, Probe};
 use gpu::{Executor, LoadedModel, ModelSource};
 use models::{
     BatchingMode, DeviceKind, Dim, ExecutorId, LatencyProfile, ModelDescription, ModelFiles,
-    ProfilePoint, QUEUE_MAX, Signature, TaskSettings, VersionPolicy,
+    ProfilePoint, QUEUE_MAX, Signature, TaskSettings,
 };
+
+use parking_lot::Mutex;
 
 use super::Prepare;
 use super::files::{self, Beside};
+use super::limits;
 use super::loader::Load;
 use super::origin::{Origin, load_on, threads_on};
 use super::sessions::Sessions;
@@ -47,6 +50,8 @@ pub struct Workshop {
     runtime: String,
     cpu: String,
     settings: WorkshopSettings,
+    /// Models with what was said of them since their last load began: once, not for each version.
+    said: Mutex<BTreeSet<(String, String)>>,
 }
 
 /// What the operator says of all models.
@@ -98,7 +103,8 @@ impl Workshop {
         settings: WorkshopSettings,
     ) -> std::io::Result<Self> {
         let sessions = Arc::new(Sessions::start()?);
-        Ok(Self { places: places.into(), store, sessions, runtime, cpu: cpu_name(), settings })
+        let (places, cpu, said) = (places.into(), cpu_name(), Mutex::default());
+        Ok(Self { places, store, sessions, runtime, cpu, settings, said })
     }
 
     /// The places of a model: as many as it asks for, beginning at one that its name chooses, so that models of one
@@ -176,35 +182,19 @@ impl Prepare for Workshop {
         load: &Load,
         known: &dyn Fn(&str) -> bool,
     ) -> Result<Option<TaskSettings>, String> {
-        files::task(load, known)
+        let Some(mut task) = files::task(load, known)? else { return Ok(None) };
+        let kinds = self.places.iter().map(|place| place.executor.kind().family()).collect();
+        let mut warnings = task.warnings();
+        warnings.extend(task.keep_to(&kinds));
+        for warning in warnings {
+            tracing::warn!(task = load.model, "{warning}");
+        }
+        Ok(Some(task))
     }
 
     fn wanted(&self, load: &Load) -> Result<BTreeSet<u64>, String> {
-        let (file, config) = Beside::read(load)?.config.unwrap_or_default();
-        let there: Vec<_> = load.found.versions.keys().copied().collect();
-        let policy = VersionPolicy::of(&config);
-        let wanted: BTreeSet<_> = policy.choose(&there).into_iter().collect();
-        // Triton's sentence.
-        let none = format!(
-            "at least one version must be available under the version policy of model '{}'",
-            load.model
-        );
-        match policy {
-            _ if !wanted.is_empty() => Ok(wanted),
-            VersionPolicy::Specific(asked) if !there.is_empty() => {
-                let key = "version_policy.specific.versions";
-                let (line, asked, there) = (config.line(key), list(&asked), list(&there));
-                Err(format!(
-                    "{file}:{line}: `{key}`: {none}; it asks for {asked}, there is {there}"
-                ))
-            }
-            VersionPolicy::Latest(_) | VersionPolicy::All | VersionPolicy::Specific(_) => {
-                let folder = load.found.folder.display();
-                Err(format!(
-                    "{folder}: {none}; there is none: a version is a folder named by a number from 1, such as 1"
-                ))
-            }
-        }
+        self.said.lock().retain(|(model, _)| *model != load.model);
+        limits::versions(load)
     }
 
     fn prepare(&self, load: &Load, version: u64) -> Result<Loaded, String> {
@@ -220,8 +210,12 @@ impl Prepare for Workshop {
         let bytes = std::fs::read(&path)
             .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         let mut description = describe(load, &beside, (&path.display().to_string(), &bytes))?;
-        for warning in &description.warnings {
-            tracing::warn!(model = load.model, version, "{warning}");
+        let places: Vec<_> = self.places_of(&description).collect();
+        let clamped = limits::clamped(self.places.len(), &places, &description, &beside);
+        for warning in description.warnings.iter().cloned().chain(clamped) {
+            if self.said.lock().insert((load.model.clone(), warning.clone())) {
+                tracing::warn!(model = load.model, "{warning}");
+            }
         }
         let asked = beside.settings.as_ref().map(|(_, settings)| settings);
         if description.queue_max == QUEUE_MAX && asked.is_none_or(|asked| asked.queue_max.is_none())
@@ -347,10 +341,6 @@ fn describe(load: &Load, beside: &Beside, onnx: (&str, &[u8])) -> Result<ModelDe
         batcher::by_name(policy).map_err(|error| format!("{file}:{line}: `policy`: {error}"))?;
     }
     Ok(description)
-}
-
-fn list(numbers: &[u64]) -> String {
-    numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Shapes of one row, where all inner dimensions are fixed.
