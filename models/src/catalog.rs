@@ -22,7 +22,7 @@ pub const ROWS_MAX: u32 = 64;
 pub const QUEUE_MAX: usize = 1000;
 
 /// Bytes that a kept answer takes beside its own: its key, its names and shapes, and its places in the tables.
-pub const KEPT_BESIDE: u64 = 512;
+pub const KEPT_BESIDE: usize = 512;
 
 /// What is wrong with a model's files.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -265,7 +265,7 @@ fn cache(files: &ModelFiles<'_>, own: Own<'_>, signature: &Signature) -> Result<
         |spec: &TensorSpec| elements(spec).saturating_mul(spec.datatype.size().unwrap_or(4) as u64);
     // A request may ask for one output alone.
     let smallest = signature.outputs.iter().map(size).min().unwrap_or_default();
-    let least = smallest.saturating_add(KEPT_BESIDE);
+    let least = smallest.saturating_add(KEPT_BESIDE as u64);
     if bytes < least {
         let reason = format!(
             "`cache` is {bytes} bytes, but the smallest answer takes {least}, with {KEPT_BESIDE} for its key and names"

@@ -50,10 +50,12 @@ fn allowed(reason: &str) -> String {
         return reason.to_owned();
     };
     let named = EXPECTED.iter().find(|(name, _)| *name == expected);
-    let expected = named.map_or(expected, |(_, words)| words);
-    let found =
-        if expected.starts_with("struct ") { (found, "a table") } else { (found, expected) };
-    format!("{}expected {}", found.0, found.1)
+    let expected = match named {
+        Some((_, words)) => words,
+        None if expected.starts_with("struct ") => "a table of keys and values",
+        None => expected,
+    };
+    format!("{found}expected {expected}")
 }
 
 /// The key whose value is at an offset, if it is not a table's.
@@ -72,8 +74,8 @@ fn key_in(table: &DeTable<'_>, offset: usize) -> Option<String> {
                 // Tables may have parts in several places, so that their spans say little.
                 DeValue::Table(inner) => key_in(inner, offset).or(here),
                 DeValue::Array(items) => {
-                    let tables = items.iter().filter_map(|item| item.get_ref().as_table());
-                    tables.filter_map(|inner| key_in(inner, offset)).next().or(here)
+                    let mut tables = items.iter().filter_map(|item| item.get_ref().as_table());
+                    tables.find_map(|inner| key_in(inner, offset)).or(here)
                 }
                 DeValue::String(_)
                 | DeValue::Integer(_)

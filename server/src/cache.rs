@@ -19,7 +19,7 @@ use crate::infer::{InferRequest, InputTensor, OutputTensor, RequestedOutput};
 use crate::metrics::CacheCounters;
 
 /// What an answer costs beside its bytes.
-const OVERHEAD: usize = models::KEPT_BESIDE as usize;
+const OVERHEAD: usize = models::KEPT_BESIDE;
 
 /// All that decides a version's answer, as a digest that nobody can find a second input for.
 pub type Key = [u8; 32];

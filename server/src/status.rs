@@ -82,9 +82,12 @@ fn milliseconds(time: Duration) -> f64 {
 /// Milliseconds for a sentence: to the tenth, or below one to the second digit that is not 0.
 #[must_use]
 pub fn in_milliseconds(time: Duration) -> String {
-    let ms = time.as_secs_f64() * 1e3;
-    let places = [1.0, 0.1, 0.01, 1e-3, 1e-4].iter().position(|least| ms >= *least).unwrap_or(5);
-    format!("{ms:.*} ms", places + 1)
+    let least = [1_000_000, 100_000, 10_000, 1_000, 100].map(Duration::from_nanos);
+    let digits = match time {
+        Duration::ZERO => 1,
+        _ => least.iter().position(|least| time >= *least).unwrap_or(least.len()) + 1,
+    };
+    format!("{:.digits$} ms", time.as_secs_f64() * 1e3)
 }
 
 /// A JSON string without bytes that a header could not carry.
@@ -144,7 +147,7 @@ mod tests {
             (Duration::from_micros(20), "0.020 ms", 0.02),
             (Duration::from_nanos(1500), "0.0015 ms", 0.0015),
             (Duration::from_nanos(100), "0.00010 ms", 0.0001),
-            (Duration::ZERO, "0.000000 ms", 0.0),
+            (Duration::ZERO, "0.0 ms", 0.0),
         ];
         for (time, text, number) in table {
             assert_eq!((in_milliseconds(time).as_str(), milliseconds(time)), (text, number));

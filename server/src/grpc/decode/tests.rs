@@ -104,7 +104,11 @@ fn contents_of_every_type_become_little_endian_elements() {
         let message = request(vec![input(datatype.name(), &[2], Some(contents.clone()))], &[]);
         assert_eq!(decode(message, None).unwrap().inputs[0].data, raw, "{datatype}");
         let message = request(vec![input(datatype.name(), &[3], Some(contents.clone()))], &[]);
-        assert!(decode(message, None).is_err(), "{datatype}: two elements for a shape of three");
+        let short = &decode(message, None).unwrap().inputs[0];
+        assert!(
+            tensor::check(short, "m").is_err(),
+            "{datatype}: two elements for a shape of three"
+        );
         for other in DataType::ALL.into_iter().filter(|other| !same_list(*other, datatype)) {
             let taken = contents::to_raw(&contents, other, "x", "m");
             assert!(taken.is_err(), "{datatype} contents were taken for {other}");
