@@ -90,12 +90,18 @@ impl Logging {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Follows other settings from now on.
+    /// Follows other settings from now on. The file stays: clients say what is logged, and not where on the server's
+    /// disk.
     ///
     /// # Errors
-    /// As for [`Self::new`]; the settings in force then stay.
+    /// Where the file is another one, and as for [`Self::new`]; the settings in force then stay.
     pub fn set(&self, settings: LogSettings) -> Result<LogSettings, String> {
         let mut current = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        if settings.log_file != current.log_file {
+            return Err("'log_file' cannot be changed over the network: it is set with --log-file when the server is \
+                        started"
+                .into());
+        }
         let output = output(&settings)?;
         self.output.reload(output).map_err(|error| format!("cannot change the log: {error}"))?;
         *current = settings.clone();
@@ -235,22 +241,22 @@ mod tests {
     #[test]
     fn settings_can_change_while_lines_are_logged() {
         let folder = tempfile::tempdir().unwrap();
-        let (first, second) = (folder.path().join("1"), folder.path().join("2"));
-        let (subscriber, logging) = Logging::new(settings(&first)).unwrap();
+        let file = folder.path().join("log");
+        let (subscriber, logging) = Logging::new(settings(&file)).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             speak();
             let changed = LogSettings {
                 log_error: false,
                 log_info: false,
                 log_verbose_level: 1,
-                ..settings(&second)
+                ..settings(&file)
             };
             assert_eq!(logging.set(changed.clone()), Ok(changed.clone()));
             assert_eq!(logging.settings(), changed);
             speak();
         });
-        assert_eq!(messages(&first), ["an error", "a warning", "a note"]);
-        assert_eq!(messages(&second), ["a warning", "a detail"]);
+        let (before, after) = (["an error", "a warning", "a note"], ["a warning", "a detail"]);
+        assert_eq!(messages(&file), [&before[..], &after].concat());
     }
 
     #[test]
@@ -274,8 +280,22 @@ mod tests {
         let (_subscriber, logging) = Logging::new(old.clone()).unwrap();
         let unknown = LogSettings { log_format: "xml".into(), ..old.clone() };
         assert!(logging.set(unknown).unwrap_err().contains("allowed are default"));
+        assert_eq!(logging.settings(), old);
         let nowhere = settings(&folder.path().join("no/such/folder"));
-        assert!(logging.set(nowhere).unwrap_err().starts_with("cannot open"));
+        assert!(Logging::new(nowhere).err().unwrap().starts_with("cannot open"));
+    }
+
+    #[test]
+    fn the_file_stays_the_operators() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = settings(&folder.path().join("log"));
+        let (_subscriber, logging) = Logging::new(old.clone()).unwrap();
+        let other = folder.path().join("other");
+        for file in [other.display().to_string(), String::new()] {
+            let refused = logging.set(LogSettings { log_file: file, ..old.clone() }).unwrap_err();
+            assert!(refused.contains("--log-file"), "{refused}");
+        }
+        assert!(!other.exists());
         assert_eq!(logging.settings(), old);
     }
 }

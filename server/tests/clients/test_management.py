@@ -2,8 +2,10 @@
 
 import json
 import queue
+import tempfile
 import unittest
 from http.client import HTTPConnection
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -91,6 +93,18 @@ class Management(unittest.TestCase):
             client.update_log_settings({"log_verbose_level": 0, "log_info": True})
             self.assertEqual((changed["log_verbose_level"], changed["log_info"]), (1, False))
         self.assertEqual(self.grpc.get_log_settings(as_json=True)["settings"]["log_info"], {"bool_param": True})
+
+    def test_the_file_of_the_log_is_the_operators_and_no_clients(self):
+        with tempfile.TemporaryDirectory() as folder:
+            other = Path(folder) / "other"
+            for (_, client), code in zip(self.both, ("400", "StatusCode.INVALID_ARGUMENT")):
+                with self.assertRaises(InferenceServerException) as caught:
+                    client.update_log_settings({"log_file": str(other)})
+                self.assertEqual(caught.exception.status(), code)
+                self.assertIn("--log-file", caught.exception.message())
+                client.update_log_settings({**self.http.get_log_settings(), "log_error": True})
+            self.assertFalse(other.exists())
+        self.assertEqual(self.http.get_log_settings()["log_file"], "")
 
     def test_what_is_not_supported_is_not_listed_and_says_so(self):
         extensions = self.http.get_server_metadata()["extensions"]
