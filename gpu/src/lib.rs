@@ -7,6 +7,7 @@ pub mod device;
 pub mod emulated;
 mod executor;
 mod gather;
+pub mod leave;
 pub mod measure;
 pub mod onnx;
 pub mod partition;

@@ -1,7 +1,7 @@
 //! `punctual`: the server and its tools.
 
+use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Parser;
 use server::cli::serve::{Server, THREADS_TIMEOUT};
@@ -14,40 +14,43 @@ use server::logging::Logging;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> ExitCode {
-    match run() {
-        Ok(code) => code,
-        Err(reason) => {
-            complain(&reason);
-            ExitCode::FAILURE
-        }
-    }
+fn main() {
+    let code = run().unwrap_or_else(|reason| {
+        complain(&reason);
+        FAILURE
+    });
+    // Whoever reads the output may be gone, which changes nothing.
+    let _ = std::io::stdout().flush();
+    gpu::leave::leave(code)
 }
 
-fn run() -> Result<ExitCode, String> {
+const SUCCESS: u8 = 0;
+const FAILURE: u8 = 1;
+
+fn run() -> Result<u8, String> {
     let (arguments, warnings) = without_triton_flags(std::env::args())?;
     match Cli::parse_from(arguments).command {
         Command::Serve(flags) => serve(&flags, &warnings),
         Command::Profile(args) => {
             say(profile::profile(&args)?.trim_end());
-            Ok(ExitCode::SUCCESS)
+            Ok(SUCCESS)
         }
         Command::Variants(command) => {
             say(variants::variants(&command)?.trim_end());
-            Ok(ExitCode::SUCCESS)
+            Ok(SUCCESS)
         }
         Command::Evaluate(args) => {
             say(evaluate::evaluate(&args)?.trim_end());
-            Ok(ExitCode::SUCCESS)
+            Ok(SUCCESS)
         }
         Command::Fit(args) => {
             say(fit::fit(&args)?.trim_end());
-            Ok(ExitCode::SUCCESS)
+            Ok(SUCCESS)
         }
     }
 }
 
-fn serve(flags: &Flags, warnings: &[String]) -> Result<ExitCode, String> {
+fn serve(flags: &Flags, warnings: &[String]) -> Result<u8, String> {
     let config = Config::read(flags).map_err(|error| error.to_string())?;
     let (subscriber, logging) = Logging::new(config.log.clone())?;
     tracing::subscriber::set_global_default(subscriber).map_err(|error| error.to_string())?;
@@ -68,7 +71,7 @@ fn serve(flags: &Flags, warnings: &[String]) -> Result<ExitCode, String> {
     let exit = runtime.block_on(server.run(say));
     // Connections that did not end in time are closed with the process.
     runtime.shutdown_timeout(THREADS_TIMEOUT);
-    Ok(ExitCode::from(exit?.code()))
+    Ok(exit?.code())
 }
 
 /// The user's folder for caches, by the XDG convention.

@@ -97,11 +97,15 @@ pub struct Repository {
 pub struct Loads(Vec<(String, Answer)>);
 
 impl Loads {
-    /// Waits for all of them; returns what could not be loaded, by model.
+    /// Waits for all of them; returns what could not be loaded, by model. What the end of the server stopped is none of
+    /// it.
     pub async fn finish(self) -> Vec<(String, String)> {
         let mut failures = Vec::new();
         for (model, answer) in self.0 {
-            if let Err(reason) = answer.await.unwrap_or_else(|_| Err("loading ended".into())) {
+            let loaded = answer.await.unwrap_or_else(|_| Err("loading ended".into()));
+            if let Err(reason) = loaded
+                && reason != STOPPED
+            {
                 failures.push((model, reason));
             }
         }
@@ -155,7 +159,7 @@ impl Repository {
         failures.extend(tasks.finish().await);
         self.seen.lock().scan = scan;
         self.loader.started();
-        if failures.is_empty() {
+        if failures.is_empty() && !self.loader.stopped() {
             self.started.store(true, Ordering::Relaxed);
         }
         Ok(failures)
@@ -210,11 +214,20 @@ impl Repository {
         };
         result.map_err(|reason| {
             let text = format!("failed to load '{model}', {reason}");
-            match own.is_some() && reason.contains(ModelConfig::OF_REQUEST) {
-                true => Failure::Invalid(text),
-                false => Failure::Internal(text),
+            if reason == STOPPED {
+                Failure::Unavailable(text)
+            } else if own.is_some() && reason.contains(ModelConfig::OF_REQUEST) {
+                Failure::Invalid(text)
+            } else {
+                Failure::Internal(text)
             }
         })
+    }
+
+    /// Whether [`Self::stop`] was called.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        self.loader.stopped()
     }
 
     /// Takes a model out of service; it is gone when its accepted requests are answered.

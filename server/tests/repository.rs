@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use crossbeam::channel::{Receiver, Sender};
 use gpu::{Emulated, Noise};
 use models::{ExecutorId, LatencyProfile};
 use parking_lot::Mutex;
@@ -323,27 +324,50 @@ impl Prepare for Held {
     }
 }
 
+/// A repository whose loads tell when they begin and never end.
+fn holding(root: &TempDir, control: ControlMode) -> (Arc<Repository>, Receiver<()>, Sender<()>) {
+    let flags = Flags {
+        model_repository: Some(vec![root.path().to_owned()]),
+        model_control_mode: Some(control),
+        ..Flags::default()
+    };
+    let (begun, begins) = crossbeam::channel::unbounded();
+    let (still_held, until) = crossbeam::channel::bounded::<()>(0);
+    let sink = Arc::new(Notes::default());
+    let loader = Loader::start(1, &[], Box::new(Held { begun, until }), sink).unwrap();
+    let repository = Repository::new(Config::resolve(&flags).unwrap().models, loader);
+    (Arc::new(repository), begins, still_held)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_that_the_end_of_the_server_left_unloaded_are_no_failures() {
+    let root = tempfile::tempdir().unwrap();
+    write(&root, "m/1/model.onnx", MODEL);
+    write(&root, "n/1/model.onnx", MODEL);
+    let (repository, begins, held) = holding(&root, ControlMode::None);
+    let starting = tokio::spawn({
+        let repository = Arc::clone(&repository);
+        async move { repository.start().await }
+    });
+    begins.recv().unwrap();
+    repository.stop();
+    drop(held);
+    let failures = starting.await.unwrap().unwrap();
+    assert!(matches!(&failures[..], [(model, _)] if model == "m"), "{failures:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_the_server_does_not_wait_for_a_load() {
     let root = tempfile::tempdir().unwrap();
     write(&root, "m/1/model.onnx", MODEL);
-    let flags = Flags {
-        model_repository: Some(vec![root.path().to_owned()]),
-        model_control_mode: Some(ControlMode::Explicit),
-        ..Flags::default()
-    };
-    let (begun, begins) = crossbeam::channel::unbounded();
-    let (_still_held, until) = crossbeam::channel::bounded::<()>(0);
-    let sink = Arc::new(Notes::default());
-    let loader = Loader::start(1, &[], Box::new(Held { begun, until }), sink).unwrap();
-    let repository = Arc::new(Repository::new(Config::resolve(&flags).unwrap().models, loader));
+    let (repository, begins, _held) = holding(&root, ControlMode::Explicit);
     let waiting = tokio::spawn({
         let repository = Arc::clone(&repository);
         async move { repository.load("m", LoadOverrides::default()).await }
     });
     begins.recv().unwrap();
     repository.stop();
-    let Err(Failure::Internal(reason)) = waiting.await.unwrap() else {
+    let Err(Failure::Unavailable(reason)) = waiting.await.unwrap() else {
         panic!("a load that was not made was answered as made");
     };
     assert_eq!(reason, "failed to load 'm', the server is shutting down");

@@ -144,7 +144,7 @@ impl Server {
         Ok(exit)
     }
 
-    /// Loads the models of the start and says where they are served; false if the server must end.
+    /// Loads the models of the start and says where they are served; false if the server must end for want of one.
     async fn load(&self, ports: Ports, say: fn(&str)) -> bool {
         let failures = match self.repository.start().await {
             Ok(failures) => failures,
@@ -155,6 +155,9 @@ impl Server {
         };
         if !failures.is_empty() && self.config.models.exit_on_error {
             return false;
+        }
+        if self.repository.stopped() {
+            return true;
         }
         say(&ready_line(self.service.counts()));
         let place = |allowed: Option<(IpAddr, u16)>| allowed.map(|(address, _)| host(address));

@@ -152,6 +152,12 @@ impl Loader {
         self.desk.stopped.store(true, Ordering::Relaxed);
     }
 
+    /// Whether [`Self::stop`] was called.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        self.desk.stopped()
+    }
+
     /// Looks at or changes the index.
     pub fn index<T>(&self, look: impl FnOnce(&mut Index) -> T) -> T {
         look(&mut self.desk.state.lock().index)
@@ -171,12 +177,21 @@ impl DeskState {
 }
 
 impl Desk {
+    fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
     fn work(self: Arc<Self>, jobs: &Receiver<Job>) {
         for Job { load, wish, reply } in jobs {
-            let stopped = self.stopped.load(Ordering::Relaxed);
-            let result = if stopped { Err(STOPPED.into()) } else { self.load(&load, wish) };
-            if let Err(reason) = &result {
-                tracing::error!(model = load.model, reason, "the model cannot be loaded");
+            let result = if self.stopped() { Err(STOPPED.into()) } else { self.load(&load, wish) };
+            match &result {
+                Err(reason) if reason == STOPPED => {
+                    tracing::info!(model = load.model, "the model is not loaded: the server ends");
+                }
+                Err(reason) => {
+                    tracing::error!(model = load.model, reason, "the model cannot be loaded");
+                }
+                Ok(()) => {}
             }
             // Nobody may wait for it any more.
             drop(reply.send(result));
@@ -211,7 +226,7 @@ impl Desk {
             }
             self.state.lock().index.loading(model, version);
             match self.prepare(load, version) {
-                Ok(_) if self.stopped.load(Ordering::Relaxed) => return Err(STOPPED.into()),
+                Ok(_) if self.stopped() => return Err(STOPPED.into()),
                 Ok(loaded) => self.place(loaded, wish)?,
                 Err(reason) => {
                     self.state.lock().index.failed(model, version, &reason);
