@@ -18,6 +18,7 @@ pub use self::flags::{ControlMode, Flags};
 pub use self::placement::PlacementConfig;
 pub use self::size::Size;
 pub use self::span::Span;
+use crate::grpc::Limits as GrpcLimits;
 use crate::logging::LogFormat;
 use crate::service::{LogSettings, PolicyChoice};
 
@@ -52,6 +53,10 @@ pub struct Config {
     pub http: HttpConfig,
     /// gRPC's address and port, unless it is off.
     pub grpc: Option<(IpAddr, u16)>,
+    /// What a client of gRPC may cost.
+    pub grpc_limits: GrpcLimits,
+    /// Bytes of all bodies and messages held at once.
+    pub bodies_bytes_max: usize,
     /// The address and port of metrics, unless they are off.
     pub metrics: Option<(IpAddr, u16)>,
     /// What is logged, and where to.
@@ -100,8 +105,6 @@ pub struct HttpConfig {
     pub header_timeout: Duration,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
-    /// Bytes of all bodies held at once.
-    pub bodies_bytes_max: usize,
 }
 
 /// Why the settings cannot be followed.
@@ -159,6 +162,7 @@ impl Config {
         let listen = |allowed: Option<bool>, address: IpAddr, port: Option<u16>, usual: u16| {
             allowed.unwrap_or(true).then(|| (address, port.unwrap_or(usual)))
         };
+        let bodies_bytes_max = flags.bodies_bytes_max.unwrap_or(1 << 30);
         let mut router = RouterSettings::default();
         router.admission = flags.admission.clone().unwrap_or(router.admission);
         router.dispatch = flags.dispatch.clone().unwrap_or(router.dispatch);
@@ -182,6 +186,8 @@ impl Config {
                 flags.grpc_port,
                 8001,
             ),
+            grpc_limits: grpc_limits(flags, bodies_bytes_max),
+            bodies_bytes_max,
             metrics: listen(
                 flags.allow_metrics,
                 flags.metrics_address.unwrap_or(http_address),
@@ -250,7 +256,17 @@ fn http(flags: &Flags, listen: Option<(IpAddr, u16)>) -> HttpConfig {
         header_bytes_max: flags.http_header_bytes_max.unwrap_or(32 << 10),
         header_timeout: flags.http_header_timeout.map_or(MINUTE, |span| span.0),
         body_timeout: flags.http_body_timeout.map_or(MINUTE, |span| span.0),
-        bodies_bytes_max: flags.http_bodies_bytes_max.unwrap_or(1 << 30),
+    }
+}
+
+/// A message cannot be larger than what all may hold together.
+fn grpc_limits(flags: &Flags, bodies_bytes_max: usize) -> GrpcLimits {
+    let usual = GrpcLimits::default();
+    let message_bytes_max = flags.grpc_max_input_size.unwrap_or(usual.message_bytes_max);
+    GrpcLimits {
+        message_bytes_max: message_bytes_max.min(bodies_bytes_max),
+        message_timeout: flags.grpc_message_timeout.map_or(usual.message_timeout, |span| span.0),
+        ..usual
     }
 }
 

@@ -3,6 +3,7 @@
 //! Tensors are slices of the received message. A dropped call (the client's deadline, its cancel, its disconnect)
 //! drops the future of [`Service::infer`], which takes a waiting request out of its queue.
 
+mod call;
 mod change;
 mod codec;
 mod deadline;
@@ -30,7 +31,7 @@ pub mod inference;
 
 use std::sync::Arc;
 
-pub use self::serve::{serve, serve_with};
+pub use self::serve::{Limits, serve, serve_with};
 use crate::infer::{InferRequest, InferResponse};
 use crate::service::Service;
 use crate::status::Failure;

@@ -22,7 +22,8 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 
 use self::answer::Body;
-use self::body::Budget;
+use crate::budget::Budget;
+use crate::owed::Owed;
 use crate::service::Service;
 use crate::status::Failure;
 
@@ -37,8 +38,6 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
-    /// Bytes of all bodies held at once, compressed and decompressed; requests beyond are answered 503.
-    pub bodies_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -48,29 +47,31 @@ impl Default for Limits {
             header_bytes_max: 32 << 10,
             header_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
-            bodies_bytes_max: 1 << 30,
         }
     }
 }
 
-/// Serves the protocol until `shutdown` completes; returns when every accepted request is answered.
-/// Dropping the future closes all connections at once.
+/// Serves the protocol until `shutdown` completes; returns when every request that had arrived is answered. Bodies are
+/// held within `budget`, and answered 503 beyond. Dropping the future closes all connections at once.
 pub async fn serve(
     listener: TcpListener,
     service: Arc<Service>,
     limits: Limits,
+    budget: Arc<Budget>,
     shutdown: impl Future<Output = ()>,
 ) {
-    let budget = Arc::new(Budget::new(limits.bodies_bytes_max));
-    let answer = service_fn(move |request: Request<Incoming>| {
+    let answering = |owed: Arc<Owed>| {
         let (service, budget) = (Arc::clone(&service), Arc::clone(&budget));
-        async move {
-            Ok::<_, Infallible>(
-                endpoints::answer(&service, request, &budget, limits.body_timeout).await,
-            )
-        }
-    });
-    connection::accept(listener, limits, answer, shutdown).await;
+        service_fn(move |request: Request<Incoming>| {
+            let (service, budget) = (Arc::clone(&service), Arc::clone(&budget));
+            let owed = Arc::clone(&owed);
+            async move {
+                let within = (&budget, limits.body_timeout);
+                Ok::<_, Infallible>(endpoints::answer(&service, request, within, &owed).await)
+            }
+        })
+    };
+    connection::accept(listener, limits, answering, shutdown).await;
 }
 
 /// Serves `render()` as `/metrics` until `shutdown` completes.
@@ -80,13 +81,18 @@ pub async fn serve_metrics(
     shutdown: impl Future<Output = ()>,
 ) {
     let render = Arc::new(render);
-    let answer = service_fn(move |request: Request<Incoming>| {
+    let answering = |owed: Arc<Owed>| {
         let render = Arc::clone(&render);
-        async move { Ok::<_, Infallible>(metrics_page(&request, &*render)) }
-    });
+        service_fn(move |request: Request<Incoming>| {
+            let (render, promise) = (Arc::clone(&render), owed.promise());
+            async move {
+                Ok::<_, Infallible>(metrics_page(&request, &*render).map(|body| body.owed(promise)))
+            }
+        })
+    };
     // Scrapers are few: a small limit keeps this port harmless.
     let limits = Limits { connections_max: 64, ..Limits::default() };
-    connection::accept(listener, limits, answer, shutdown).await;
+    connection::accept(listener, limits, answering, shutdown).await;
 }
 
 fn metrics_page<B>(request: &Request<B>, render: impl Fn() -> String) -> Response<Body> {

@@ -2,6 +2,7 @@
 
 pub mod answer;
 mod aside;
+pub mod budget;
 pub mod cache;
 pub mod carrier;
 pub mod check;
@@ -20,6 +21,7 @@ pub mod infer;
 pub mod logging;
 pub mod metrics;
 pub mod outcome;
+pub mod owed;
 pub mod pad;
 mod parity;
 pub mod post;
@@ -36,3 +38,4 @@ pub mod tasks;
 pub mod tensor;
 pub mod votes;
 pub mod way_out;
+mod wire;

@@ -15,6 +15,7 @@ mod types;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use batcher::PolicySettings;
 use models::VariantId;
@@ -54,6 +55,9 @@ const EXTENSIONS: [&str; 8] = [
     "statistics",
     "logging",
 ];
+
+/// How often the end of the server looks whether the accepted work is done.
+const IDLE_LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Called when a withdrawn version has answered all that it accepted.
 pub type Gone = Box<dyn FnOnce() + Send>;
@@ -451,6 +455,13 @@ impl Service {
     #[must_use]
     pub fn idle(&self) -> bool {
         self.driver.idle()
+    }
+
+    /// Completes when nothing waits and nothing runs; for the end of the server.
+    pub async fn finished(&self) {
+        while !self.idle() {
+            tokio::time::sleep(IDLE_LOOK_EVERY).await;
+        }
     }
 
     /// Hands out the answers of batches; for one task on the IO threads.

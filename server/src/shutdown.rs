@@ -1,5 +1,6 @@
 //! The end of the server: refuse at once, finish what was accepted, exit.
 
+use std::future::pending;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,35 +28,42 @@ impl Exit {
     }
 }
 
-/// Tells everyone that the end has begun.
+/// Tells everyone how far the end has come.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     begun: watch::Sender<bool>,
+    closed: watch::Sender<bool>,
 }
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { begun: watch::Sender::new(false) }
+        Self { begun: watch::Sender::new(false), closed: watch::Sender::new(false) }
     }
 }
 
 impl Shutdown {
-    /// Begins the end.
+    /// Begins the end: new work is refused, and everything else still answered.
     pub fn begin(&self) {
         self.begun.send_replace(true);
     }
 
-    /// Completes when the end has begun; for listeners.
+    /// Ends the serving: the accepted work is done.
+    pub fn close(&self) {
+        self.closed.send_replace(true);
+    }
+
+    /// Completes when the end has begun.
     pub fn begun(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut begun = self.begun.subscribe();
-        async move {
-            // The sender may go away only when the process does.
-            drop(begun.wait_for(|&begun| begun).await);
-        }
+        told(self.begun.subscribe())
+    }
+
+    /// Completes when serving ends; for listeners.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        told(self.closed.subscribe())
     }
 
     /// Waits for the end and sees it through: on a first signal (or [`Self::begin`]) calls `refuse` and then gives
-    /// `finished` as long as `limit`, unless a second signal comes.
+    /// `finished`, which closes, as long as `limit`, unless a second signal comes.
     pub async fn run(
         &self,
         mut signals: impl Signals,
@@ -75,6 +83,13 @@ impl Shutdown {
             () = finished => Exit::Finished,
             () = tokio::time::sleep(limit) => Exit::TimedOut,
         }
+    }
+}
+
+async fn told(mut by: watch::Receiver<bool>) {
+    if by.wait_for(|&told| told).await.is_err() {
+        // Nobody is left to say it.
+        pending::<()>().await;
     }
 }
 
@@ -114,7 +129,7 @@ impl Signals for ProcessSignals {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::future::{pending, ready};
+    use std::future::ready;
 
     use tokio::sync::mpsc;
 

@@ -29,6 +29,9 @@ pub enum Failure {
     /// Refused by the scheduler: an outcome, not an error.
     #[error("{}", .0.error)]
     Refused(Refusal),
+    /// Too much is held for others.
+    #[error("{}", .0.error)]
+    Crowded(Refusal),
     /// The client went away or its deadline passed before an answer.
     #[error("{0}")]
     Cancelled(String),
@@ -42,7 +45,7 @@ pub enum Failure {
 pub struct Refusal {
     /// A sentence.
     pub error: String,
-    /// One of the names of `router::Rejection`, such as `deadline_unreachable` or `queue_full`.
+    /// One of the names of `router::Rejection`, such as `deadline_unreachable` or `queue_full`, or `bodies_full`.
     pub reason: &'static str,
     /// From now, when the answer would have come; `None` where nothing was predicted.
     pub predicted: Option<Duration>,
@@ -129,6 +132,7 @@ impl Failure {
             Self::Encoding(_) => (415, tonic::Code::Unimplemented),
             Self::Method => (405, tonic::Code::Unimplemented),
             Self::Unavailable(_) | Self::Refused(_) => (503, tonic::Code::Unavailable),
+            Self::Crowded(_) => (503, tonic::Code::ResourceExhausted),
             Self::Cancelled(_) => (400, tonic::Code::Cancelled),
             Self::Internal(_) => (500, tonic::Code::Internal),
         }

@@ -1,8 +1,10 @@
 //! The HTTP front over real sockets: routes, limits, and clients that misbehave.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use server::budget::Budget;
 use server::http::{Limits, serve, serve_metrics};
 use server::service::Service;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -24,7 +26,13 @@ async fn start(limits: Limits) -> Server {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let shutdown = async move { stopped.await.unwrap_or(()) };
-    let ended = tokio::spawn(serve(listener, Service::empty(), limits, shutdown));
+    let ended = tokio::spawn(serve(
+        listener,
+        Service::empty(),
+        limits,
+        Arc::new(Budget::new(1 << 30)),
+        shutdown,
+    ));
     Server { address, stop, ended }
 }
 
@@ -267,16 +275,26 @@ async fn connections_beyond_the_limit_are_told_so_and_closed() {
 }
 
 #[tokio::test]
-async fn shutdown_closes_idle_connections_and_ends() {
+async fn shutdown_closes_connections_without_a_whole_request_and_ends() {
     let server = start(Limits::default()).await;
     let mut idle = server.connect().await;
     idle.write_all(b"GET /v2/health/live HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
     idle.read_exact(&mut [0; 15]).await.unwrap();
     let mut silent = server.connect().await;
+    let half = "POST /v2/models/m/infer HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\n{";
+    let mut unfinished = Vec::new();
+    for length in [1, 30, half.len()] {
+        let mut stream = server.connect().await;
+        stream.write_all(&half.as_bytes()[..length]).await.unwrap();
+        unfinished.push(stream);
+    }
     server.stop.send(()).unwrap();
     tokio::time::timeout(PATIENCE, server.ended).await.expect("serving ends").unwrap();
     assert!(read_all(&mut idle).await.ends_with(r#"{"live":true}"#));
     assert_eq!(read_all(&mut silent).await, "");
+    for mut stream in unfinished {
+        assert_eq!(read_all(&mut stream).await, "");
+    }
 }
 
 #[tokio::test]

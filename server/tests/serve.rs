@@ -159,16 +159,41 @@ fn accepted_requests_are_answered_after_sigterm_and_the_exit_is_clean() {
 }
 
 #[test]
-fn a_second_signal_ends_the_server_at_once() {
+fn a_draining_server_refuses_with_a_reason_shows_its_health_and_metrics_and_ends_at_a_second_signal() {
     let root = repository();
     let mut server = start(root.path(), "1,20000000,20000000,9\n");
     let _asked = [server.ask(), server.ask()];
     server.wait_for_waiting(1);
     server.signal(Signal::TERM);
     // Until the first signal is seen, the second would be merged with it.
-    while TcpStream::connect(("127.0.0.1", server.port("http"))).is_ok() {}
+    let ready = "GET /v2/health/ready HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
+    while answer(send(server.port("http"), ready)).starts_with("HTTP/1.1 200") {}
+    let unready = answer(send(server.port("http"), ready));
+    assert!(unready.starts_with("HTTP/1.1 503"), "{unready}");
+    let refused = answer(server.ask());
+    let reason = "\"reason\":\"draining\"";
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains(reason), "{refused}");
+    assert!(server.metrics().starts_with("HTTP/1.1 200"));
     server.signal(Signal::TERM);
     assert_eq!(server.code(), Some(1));
+}
+
+#[test]
+fn connections_without_a_whole_request_do_not_hold_the_end() {
+    let root = repository();
+    let mut server = start(root.path(), FAST);
+    let unfinished = [
+        ("http", ""),
+        ("http", "POST /v2/mod"),
+        ("http", "POST /v2/models/m/infer HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n{"),
+        ("grpc", ""),
+        ("grpc", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+        ("metrics", "GET /"),
+    ];
+    let _held = unfinished.map(|(port, beginning)| send(server.port(port), beginning));
+    assert!(server.metrics().starts_with("HTTP/1.1 200"));
+    server.signal(Signal::TERM);
+    assert_eq!(server.code(), Some(0));
 }
 
 #[test]

@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::curl::curl_line;
 use super::devices::Devices;
 use super::reload;
+use crate::budget::Budget;
 use crate::config::{Config, ControlMode, HttpConfig, PlacementConfig};
 use crate::logging::Logging;
 use crate::profiles::ProfileStore;
@@ -110,7 +111,7 @@ impl Server {
         let (service, config) = (Arc::clone(&self.service), self.config.clone());
         tokio::spawn(async move { reload::follow(hangups, config, &service).await });
         let shutdown = Shutdown::default();
-        let mut serving = listeners.serve(&self.config.http, &self.service, &shutdown);
+        let mut serving = listeners.serve(&self.config, &self.service, &shutdown);
         let server = Arc::new(self);
         let failed = Arc::new(AtomicBool::new(false));
         let starting = tokio::spawn({
@@ -125,7 +126,11 @@ impl Server {
                 }
             }
         });
-        let finished = async { while serving.join_next().await.is_some() {} };
+        let finished = async {
+            server.service.finished().await;
+            shutdown.close();
+            while serving.join_next().await.is_some() {}
+        };
         let refuse = || {
             tracing::info!("the server refuses requests and finishes those it accepted");
             server.service.refuse_all();
@@ -233,27 +238,20 @@ impl Listeners {
         Ports { http: port(&self.http), grpc: port(&self.grpc), metrics: port(&self.metrics) }
     }
 
-    /// Serves on all of them until the end begins and what was accepted is answered.
-    fn serve(
-        self,
-        config: &HttpConfig,
-        service: &Arc<Service>,
-        shutdown: &Shutdown,
-    ) -> JoinSet<()> {
+    /// Serves on all of them until serving ends and what had arrived is answered.
+    fn serve(self, config: &Config, service: &Arc<Service>, shutdown: &Shutdown) -> JoinSet<()> {
         let mut serving = JoinSet::new();
+        let budget = Arc::new(Budget::new(config.bodies_bytes_max));
         if let Some(listener) = self.http {
-            let limits = http::Limits {
-                connections_max: config.connections_max,
-                header_bytes_max: config.header_bytes_max,
-                header_timeout: config.header_timeout,
-                body_timeout: config.body_timeout,
-                bodies_bytes_max: config.bodies_bytes_max,
-            };
-            serving.spawn(http::serve(listener, Arc::clone(service), limits, shutdown.begun()));
+            let limits = http_limits(&config.http);
+            let (service, budget) = (Arc::clone(service), Arc::clone(&budget));
+            serving.spawn(http::serve(listener, service, limits, budget, shutdown.closed()));
         }
         if let Some(listener) = self.grpc {
-            let served = grpc::serve(listener, Arc::clone(service), shutdown.begun());
+            let (service, shutdown) = (Arc::clone(service), shutdown.clone());
+            let limits = config.grpc_limits;
             serving.spawn(async move {
+                let served = grpc::serve(listener, service, limits, budget, &shutdown);
                 if let Err(error) = served.await {
                     tracing::error!(%error, "gRPC is not served");
                 }
@@ -262,9 +260,18 @@ impl Listeners {
         if let Some(listener) = self.metrics {
             let service = Arc::clone(service);
             let render = move || service.render_metrics();
-            serving.spawn(http::serve_metrics(listener, render, shutdown.begun()));
+            serving.spawn(http::serve_metrics(listener, render, shutdown.closed()));
         }
         serving
+    }
+}
+
+fn http_limits(config: &HttpConfig) -> http::Limits {
+    http::Limits {
+        connections_max: config.connections_max,
+        header_bytes_max: config.header_bytes_max,
+        header_timeout: config.header_timeout,
+        body_timeout: config.body_timeout,
     }
 }
 

@@ -25,9 +25,13 @@ pub struct Flags {
     /// Threads that read and write connections [default: cores that no executor has, at least 1]
     #[arg(long, value_name = "N", help_heading = "Server")]
     pub io_threads: Option<usize>,
-    /// Seconds that accepted requests get to finish after SIGTERM [default: 30]
+    /// Seconds that accepted requests get to finish after SIGTERM, before the exit code is 1 [default: 30]
     #[arg(long, value_name = "SECONDS", help_heading = "Server")]
     pub exit_timeout_secs: Option<u64>,
+    /// Bytes of all request bodies and messages held at once, of HTTP and gRPC together [default: 1073741824]
+    #[arg(long, alias = "http-bodies-bytes-max", value_name = "BYTES", help_heading = "Server")]
+    #[serde(alias = "http-bodies-bytes-max")]
+    pub bodies_bytes_max: Option<usize>,
     /// File that gets the bound ports as JSON, once the server listens; ports may then be 0
     #[arg(long, value_name = "FILE", help_heading = "Server")]
     pub ports_file: Option<PathBuf>,
@@ -129,9 +133,6 @@ pub struct Flags {
     /// How long a body may take to arrive [default: 60s]
     #[arg(long, value_name = "TIME", help_heading = "HTTP")]
     pub http_body_timeout: Option<Span>,
-    /// Bytes of all bodies held at once [default: 1073741824]
-    #[arg(long, value_name = "BYTES", help_heading = "HTTP")]
-    pub http_bodies_bytes_max: Option<usize>,
 
     /// Serve gRPC [default: true]
     #[arg(long, value_name = "BOOL", value_parser = truth, help_heading = "gRPC")]
@@ -142,6 +143,12 @@ pub struct Flags {
     /// Address of gRPC [default: 0.0.0.0]
     #[arg(long, value_name = "ADDRESS", help_heading = "gRPC")]
     pub grpc_address: Option<IpAddr>,
+    /// Bytes of the largest message accepted, decompressed [default: 2147483647, or --bodies-bytes-max if that is less]
+    #[arg(long, value_name = "BYTES", help_heading = "gRPC")]
+    pub grpc_max_input_size: Option<usize>,
+    /// How long a message may take to arrive [default: 60s]
+    #[arg(long, value_name = "TIME", help_heading = "gRPC")]
+    pub grpc_message_timeout: Option<Span>,
 
     /// Serve metrics [default: true]
     #[arg(long, value_name = "BOOL", value_parser = truth, help_heading = "Metrics")]

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use batcher::Instant;
+use prost::Message as _;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::call::Call;
 use super::inference::grpc_inference_service_server::GrpcInferenceService;
 use super::inference::*;
 use super::refusal::status;
@@ -72,8 +74,12 @@ impl<I: Infer> GrpcInferenceService for Front<I> {
     }
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answer<ModelInferResponse> {
-        let (metadata, _, message) = request.into_parts();
-        let decoded = deadline::of_call(&metadata)
+        let (metadata, extensions, message) = request.into_parts();
+        // Only where it came compressed; its bytes as they came are held already.
+        let held = extensions.get::<Arc<Call>>().map(|call| call.hold(message.encoded_len()));
+        let decoded = held
+            .transpose()
+            .and_then(|_| deadline::of_call(&metadata))
             .and_then(|deadline| decode::decode(message, deadline))
             .and_then(|request| deadline::with_goals(request, &metadata));
         let result = match decoded {
@@ -95,7 +101,8 @@ impl<I: Infer> GrpcInferenceService for Front<I> {
         &self,
         request: Request<Streaming<ModelInferRequest>>,
     ) -> Answer<Self::ModelStreamInferStream> {
-        let (metadata, _, requests) = request.into_parts();
+        let (metadata, extensions, requests) = request.into_parts();
+        let call = extensions.get::<Arc<Call>>().cloned();
         let terms = || {
             let client = deadline::of_client(&metadata)?;
             Ok(Terms {
@@ -111,7 +118,10 @@ impl<I: Infer> GrpcInferenceService for Front<I> {
             // An error means that the server is gone, and so is this stream.
             let _ = stopping.wait_for(|stop| *stop).await;
         };
-        answer(terms().map(|terms| Answers::new(Arc::clone(&self.infer), requests, terms, stopped)))
+        answer(
+            terms()
+                .map(|terms| Answers::new(Arc::clone(&self.infer), requests, terms, call, stopped)),
+        )
     }
 
     async fn model_config(

@@ -23,7 +23,7 @@ const METADATA_BYTES_MAX: usize = 4096;
 pub(super) fn status(failure: &Failure) -> Status {
     let sentence = capped(failure.to_string());
     match failure {
-        Failure::Refused(refusal) => {
+        Failure::Refused(refusal) | Failure::Crowded(refusal) => {
             let mut metadata = MetadataMap::new();
             let json = Some(refusal.to_json()).filter(|json| json.len() <= METADATA_BYTES_MAX);
             if let Some(value) = json.and_then(|json| MetadataValue::try_from(json).ok()) {
@@ -51,7 +51,7 @@ pub(super) fn too_large(status: Status) -> Status {
         return status;
     }
     Status::resource_exhausted(format!(
-        "the message is larger than the server accepts: {}",
+        "the message is larger than --grpc-max-input-size allows: {}",
         status.message()
     ))
 }

@@ -7,13 +7,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use batcher::Instant;
+use prost::Message as _;
 use tokio_stream::Stream;
 use tonic::Status;
 
+use super::call::Call;
 use super::encode::{self, Asked};
 use super::inference::{ModelInferRequest, ModelStreamInferResponse};
 use super::{Infer, decode, refusal};
+use crate::budget::Claim;
 use crate::clock::Clock;
+use crate::owed::Promise;
 use crate::status::Failure;
 
 /// Most requests of one stream that are accepted and not yet answered. No more are read until one is: HTTP/2's flow
@@ -40,6 +44,8 @@ pub(super) struct Answers<I, R> {
     waiting: VecDeque<Waiting>,
     /// The status after the last answer.
     end: Option<Status>,
+    /// The stream's own call, which holds what arrives.
+    call: Option<Arc<Call>>,
     stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -60,10 +66,12 @@ where
         infer: Arc<I>,
         requests: R,
         terms: Terms,
+        call: Option<Arc<Call>>,
         stopped: impl Future<Output = ()> + Send + 'static,
     ) -> Self {
         Self {
             infer,
+            call,
             terms,
             requests: Some(requests),
             waiting: VecDeque::new(),
@@ -87,7 +95,8 @@ where
             match Pin::new(requests).poll_next(cx) {
                 Poll::Pending => return,
                 Poll::Ready(Some(Ok(request))) => {
-                    let answer = answer(Arc::clone(&self.infer), request, self.terms);
+                    let held = self.call.as_ref().map(|call| call.message(request.encoded_len()));
+                    let answer = answer(Arc::clone(&self.infer), request, held, self.terms);
                     self.waiting.push_back(Waiting::Running(Box::pin(answer)));
                 }
                 Poll::Ready(Some(Err(status))) => self.close(Some(refusal::too_large(status))),
@@ -152,7 +161,15 @@ where
     }
 }
 
-async fn answer<I: Infer>(infer: Arc<I>, request: ModelInferRequest, terms: Terms) -> Answer {
+/// What a message holds until it is answered, if it is a call's.
+type Held = Option<Result<(Claim, Promise), Failure>>;
+
+async fn answer<I: Infer>(
+    infer: Arc<I>,
+    request: ModelInferRequest,
+    held: Held,
+    terms: Terms,
+) -> Answer {
     let asked = Asked {
         model: request.model_name.clone(),
         version: request.model_version.clone(),
@@ -160,9 +177,11 @@ async fn answer<I: Infer>(infer: Arc<I>, request: ModelInferRequest, terms: Term
     };
     let remaining = terms.until.map(|(clock, until)| clock.until(until));
     let deadline = remaining.into_iter().chain(terms.each).min();
-    let decoded = decode::decode(request, deadline);
-    let answered = match decoded {
-        Ok(request) => infer.infer(request).await,
+    let answered = match held.transpose() {
+        Ok(_held) => match decode::decode(request, deadline) {
+            Ok(request) => infer.infer(request).await,
+            Err(failure) => Err(failure),
+        },
         Err(failure) => Err(failure),
     };
     answered.map(encode::streamed).map_err(|failure| (asked, failure))

@@ -1,9 +1,11 @@
 //! The front over real sockets, with inferences that do what the name of the model says.
 
+mod limits;
+
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,7 +21,9 @@ use super::inference::infer_parameter::ParameterChoice;
 use super::inference::model_infer_request::InferInputTensor;
 use super::inference::*;
 use super::*;
+use crate::budget::Budget;
 use crate::infer::{OutputTensor, RequestTiming};
+use crate::shutdown::Shutdown;
 use crate::status::Refusal;
 
 /// Answers with its inputs, once `permits` lets it, and tells `events` what happens.
@@ -93,23 +97,33 @@ fn refusal() -> Refusal {
 struct Server {
     scripted: Arc<Scripted>,
     events: mpsc::UnboundedReceiver<Event>,
+    address: std::net::SocketAddr,
     channel: Channel,
-    stop: oneshot::Sender<()>,
+    shutdown: Shutdown,
+    budget: Arc<Budget>,
     served: JoinHandle<std::io::Result<()>>,
 }
 
 impl Server {
     async fn start() -> Self {
+        Self::start_within(Limits::default(), 1 << 30).await
+    }
+
+    async fn start_within(limits: Limits, bytes_max: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let (stop, stopped) = oneshot::channel::<()>();
+        let address = listener.local_addr().unwrap();
+        let (shutdown, budget) = (Shutdown::default(), Arc::new(Budget::new(bytes_max)));
         let (sender, events) = mpsc::unbounded_channel();
         let scripted = Arc::new(Scripted { permits: Semaphore::new(0), events: sender });
         let service = Service::empty();
-        let shutdown = async { drop(stopped.await) };
-        let served = tokio::spawn(serve_with(listener, service, Arc::clone(&scripted), shutdown));
-        let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
-        Self { scripted, events, channel, stop, served }
+        let served = tokio::spawn({
+            let (shutdown, budget) = (shutdown.clone(), Arc::clone(&budget));
+            let front = (service, Arc::clone(&scripted));
+            async move { serve_with(listener, front, limits, budget, &shutdown).await }
+        });
+        let url = format!("http://{address}");
+        let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+        Self { scripted, events, address, channel, shutdown, budget, served }
     }
 
     fn client(&self) -> Client<Channel> {
@@ -117,7 +131,8 @@ impl Server {
     }
 
     async fn stop(self) {
-        self.stop.send(()).unwrap();
+        self.shutdown.begin();
+        self.shutdown.close();
         self.served.await.unwrap().unwrap();
     }
 
@@ -307,30 +322,13 @@ async fn shutting_down_answers_what_was_accepted_and_ends_streams() {
         .into_inner();
     sender.send(request("gated", "a")).await.unwrap();
     assert_eq!(server.started().await, "a");
-    server.stop.send(()).unwrap();
+    server.shutdown.begin();
     server.scripted.permits.add_permits(1);
     assert_eq!(answered_id(&answers.next().await.unwrap().unwrap()), "a");
     assert_eq!(answers.next().await.unwrap().unwrap_err().code(), Code::Unavailable);
-    server.served.await.unwrap().unwrap();
-}
-
-#[tokio::test]
-async fn messages_over_the_limit_are_refused_as_exhausted_resources() {
-    let server = Server::start().await;
-    let mut large = request("echo", "a");
-    large.raw_input_contents = vec![vec![0; Service::empty().body_bytes_max() + 1].into()];
-    let status = server.client().model_infer(large.clone()).await.unwrap_err();
-    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
-    let bomb = server
-        .client()
-        .send_compressed(CompressionEncoding::Gzip)
-        .model_infer(large.clone())
-        .await
-        .unwrap_err();
-    assert_eq!(bomb.code(), Code::ResourceExhausted, "{bomb:?}");
-    let mut answers =
-        server.client().model_stream_infer(tokio_stream::once(large)).await.unwrap().into_inner();
-    assert_eq!(answers.next().await.unwrap().unwrap_err().code(), Code::ResourceExhausted);
+    // Until serving ends, other calls are answered.
+    server.client().server_live(ServerLiveRequest {}).await.unwrap();
+    server.stop().await;
 }
 
 #[tokio::test]
@@ -441,7 +439,7 @@ async fn health_knows_the_server_and_refuses_unknown_names() {
     assert_eq!(health.check(named("nope")).await.unwrap_err().code(), Code::NotFound);
     let mut watched = health.watch(named("")).await.unwrap().into_inner();
     assert_eq!(watched.next().await.unwrap().unwrap(), not_ready);
-    server.stop.send(()).unwrap();
+    server.shutdown.close();
     assert!(watched.next().await.is_none());
     server.served.await.unwrap().unwrap();
 }

@@ -16,6 +16,7 @@ use super::coding::Coding;
 use super::decode::HEADER_LENGTH;
 use super::encode::Encoded;
 use crate::infer::{InferResponse, RequestTiming};
+use crate::owed::Promise;
 use crate::status::Failure;
 
 /// Microseconds from arrival to the start of the batch.
@@ -37,12 +38,18 @@ pub struct Body {
     first: Bytes,
     rest: std::vec::IntoIter<Bytes>,
     left: usize,
+    _promise: Option<Promise>,
 }
 
 impl Body {
     fn new(first: Bytes, rest: Vec<Bytes>) -> Self {
         let left = first.len() + rest.iter().map(Bytes::len).sum::<usize>();
-        Self { first, rest: rest.into_iter(), left }
+        Self { first, rest: rest.into_iter(), left, _promise: None }
+    }
+
+    /// The body of an answer that is owed until it is sent or dropped.
+    pub(super) fn owed(self, promise: Promise) -> Self {
+        Self { _promise: Some(promise), ..self }
     }
 }
 
@@ -111,7 +118,7 @@ pub fn failure(failure: &Failure) -> Response<Body> {
     let status =
         StatusCode::from_u16(failure.http()).expect("the table of failures holds HTTP statuses");
     match failure {
-        Failure::Refused(refusal) => {
+        Failure::Refused(refusal) | Failure::Crowded(refusal) => {
             let mut response = typed(status, JSON, refusal.to_json().into());
             // The header knows whole seconds only, and a client must not come back too early.
             let seconds = refusal

@@ -1,7 +1,6 @@
 //! Receives a request's body within its limits: bytes of this one, bytes of all together, time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,6 +10,7 @@ use hyper::body::Body;
 use hyper::header::EXPECT;
 
 use super::coding::{self, Coding};
+use crate::budget::{Budget, Claim};
 use crate::status::Failure;
 
 /// From here on decompressing or parsing a body takes longer than a hop to another thread would.
@@ -21,54 +21,12 @@ const DISCARDED_BYTES_MAX: usize = 256 << 20;
 /// How long that may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Bytes of all bodies held at once.
-#[derive(Debug)]
-pub struct Budget {
-    bytes_max: usize,
-    held: AtomicUsize,
-}
-
-impl Budget {
-    /// A budget of so many bytes.
-    #[must_use]
-    pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, held: AtomicUsize::new(0) }
-    }
-}
-
 /// A received body, counted against the budget until dropped.
 #[derive(Debug)]
 pub struct Received {
     /// The body, decompressed.
     pub bytes: Bytes,
     _claim: Claim,
-}
-
-/// Bytes taken from a budget; given back when dropped.
-#[derive(Debug)]
-struct Claim {
-    budget: Arc<Budget>,
-    bytes: usize,
-}
-
-impl Claim {
-    fn grow(&mut self, bytes: usize) -> Result<(), Failure> {
-        self.bytes += bytes;
-        let before = self.budget.held.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) <= self.budget.bytes_max {
-            return Ok(());
-        }
-        let bytes_max = self.budget.bytes_max;
-        Err(Failure::Unavailable(format!(
-            "the request bodies being received exceed {bytes_max} bytes in all: try again later"
-        )))
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
 }
 
 /// What one body may cost.
@@ -95,7 +53,7 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let mut claim = Claim { budget: Arc::clone(limits.budget), bytes: 0 };
+    let mut claim = Claim::of_held(limits.budget, 0);
     let coding = Coding::of_body(headers)?;
     if body.size_hint().exact().is_some_and(|bytes| bytes > limits.bytes_max as u64) {
         // A client that waits for `100 Continue` must not get it: it reads the refusal instead.
@@ -229,10 +187,15 @@ mod tests {
     async fn all_bodies_together_stay_within_the_budget() {
         let budget = Arc::new(Budget::new(5));
         let held = receive_parts(&[b"abc"], 9, &budget).await.unwrap();
-        assert_eq!(receive_parts(&[b"abc"], 9, &budget).await.unwrap_err().http(), 503);
+        let refused = receive_parts(&[b"abc"], 9, &budget).await.unwrap_err();
+        assert!(
+            matches!(&refused, Failure::Crowded(refusal) if refusal.reason == "bodies_full"),
+            "{refused:?}"
+        );
+        assert_eq!((refused.http(), refused.grpc()), (503, tonic::Code::ResourceExhausted));
         drop(held);
         assert!(receive_parts(&[b"abc"], 9, &budget).await.is_ok());
-        assert_eq!(budget.held.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.held(), 0);
     }
 
     #[tokio::test]

@@ -1,9 +1,8 @@
 //! The accept loop and one connection: version by its first bytes, limits, an orderly end.
 
 use std::convert::Infallible;
-use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -11,8 +10,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -20,6 +18,8 @@ use tokio::task::JoinSet;
 use super::Limits;
 use super::answer::Body;
 use crate::gather::gathered;
+use crate::owed::Owed;
+use crate::wire::{LOOKS_OF_MANY, LOOKS_OF_ONE, Opening, Wire, see_through};
 
 /// The start of the HTTP/2 preface; no method of HTTP/1 is called `PRI`.
 const PREFACE: [u8; 4] = *b"PRI ";
@@ -46,21 +46,19 @@ const TIMER_EVERY: Duration = Duration::from_secs(1);
 /// How long the accept loop waits to write that.
 const FULL_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// Accepts until `shutdown`, then lets every connection finish the requests it has.
+/// Accepts until `shutdown`, then lets every connection answer the requests that have arrived. `answering` makes what
+/// answers one connection.
 pub(super) async fn accept<S>(
     listener: TcpListener,
     limits: Limits,
-    answer: S,
+    answering: impl Fn(Arc<Owed>) -> S,
     shutdown: impl Future<Output = ()>,
 ) where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
 {
     let mut shutdown = pin!(shutdown);
-    let (stop, stopped) = watch::channel(());
+    let (stop, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut timer = tokio::time::interval(TIMER_EVERY);
     loop {
@@ -76,7 +74,9 @@ pub(super) async fn accept<S>(
                 let _ = tokio::time::timeout(FULL_TIMEOUT, stream.write_all(FULL)).await;
             }
             Ok((stream, _)) => {
-                connections.spawn(serve(stream, limits, answer.clone(), stopped.clone()));
+                let owed = Arc::<Owed>::default();
+                let answer = answering(Arc::clone(&owed));
+                connections.spawn(serve((stream, owed), limits, answer, stopped.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -86,27 +86,29 @@ pub(super) async fn accept<S>(
     }
     drop(listener);
     drop(stopped);
-    stop.send_replace(());
+    stop.send_replace(true);
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve<S>(mut stream: TcpStream, limits: Limits, answer: S, mut stop: watch::Receiver<()>)
-where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
+async fn serve<S>(
+    (mut stream, owed): (TcpStream, Arc<Owed>),
+    limits: Limits,
+    answer: S,
+    mut stop: watch::Receiver<bool>,
+) where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
 {
     // Answers are small and wanted at once. Failing to say so costs latency only.
     let _ = stream.set_nodelay(true);
-    let start = tokio::select! {
-        start = tokio::time::timeout(limits.header_timeout, first_bytes(&mut stream)) => start,
-        _ = stop.changed() => return,
+    let opening = Opening::read(&mut stream, &PREFACE, 0);
+    let opening = tokio::select! {
+        opening = tokio::time::timeout(limits.header_timeout, opening) => opening,
+        _ = stop.wait_for(|stop| *stop) => return,
     };
-    let Ok(Ok(start)) = start else { return };
-    let is_http2 = start.bytes == PREFACE;
-    let io = TokioIo::new(Rewound { start, stream });
+    let Ok(Ok(opening)) = opening else { return };
+    let is_http2 = opening.is(&PREFACE);
+    let io = TokioIo::new(Wire { opening, stream, owed: Arc::clone(&owed) });
     let ended = if is_http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
@@ -116,115 +118,23 @@ where
             .max_concurrent_streams(STREAMS_MAX)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-        gathered(drive(builder.serve_connection(io, answer), stop)).await
+        let connection = builder.serve_connection(io, answer);
+        gathered(see_through(connection, &owed, stop, LOOKS_OF_MANY)).await
     } else {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
             .max_header_size(limits.header_bytes_max);
-        drive(builder.serve_connection(io, answer), stop).await
+        see_through(builder.serve_connection(io, answer), &owed, stop, LOOKS_OF_ONE).await
     };
     if let Err(error) = ended {
         tracing::trace!(%error, "a connection broke");
     }
 }
 
-async fn drive<C: GracefulConnection>(
-    connection: C,
-    mut stop: watch::Receiver<()>,
-) -> Result<(), C::Error> {
-    let mut connection = pin!(connection);
-    tokio::select! {
-        biased;
-        ended = connection.as_mut() => return ended,
-        _ = stop.changed() => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    connection.await
-}
-
-/// Bytes that were read to find out the version.
-#[derive(Debug, Default)]
-struct Start {
-    bytes: [u8; PREFACE.len()],
-    length: usize,
-    given: usize,
-}
-
-/// Reads until the first bytes differ from the HTTP/2 preface, or are it.
-async fn first_bytes(stream: &mut TcpStream) -> io::Result<Start> {
-    let mut start = Start::default();
-    while start.length < PREFACE.len() && start.bytes[..start.length] == PREFACE[..start.length] {
-        let read = stream.read(&mut start.bytes[start.length..]).await?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        start.length += read;
-    }
-    Ok(start)
-}
-
-/// A stream with its first bytes put back.
-#[derive(Debug)]
-struct Rewound {
-    start: Start,
-    stream: TcpStream,
-}
-
-impl AsyncRead for Rewound {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let Start { bytes, length, given } = &mut self.start;
-        if given < length {
-            let count = buffer.remaining().min(*length - *given);
-            buffer.put_slice(&bytes[*given..*given + count]);
-            *given += count;
-            // What follows is most often there already: one read, one parse.
-            let _ = Pin::new(&mut self.stream).poll_read(cx, buffer)?;
-            return Poll::Ready(Ok(()));
-        }
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Rewound {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use hyper::service::service_fn;
     use tokio::sync::Notify;
 
@@ -246,15 +156,18 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (arrived, dropped) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (on_arrival, on_drop) = (Arc::clone(&arrived), Arc::clone(&dropped));
-        let answer = service_fn(move |_: Request<Incoming>| {
-            let guard = Dropped(Arc::clone(&on_drop));
-            on_arrival.notify_one();
-            async move {
-                let _guard = guard;
-                std::future::pending().await
-            }
-        });
-        tokio::spawn(accept(listener, Limits::default(), answer, std::future::pending()));
+        let answering = move |_| {
+            let (on_arrival, on_drop) = (Arc::clone(&on_arrival), Arc::clone(&on_drop));
+            service_fn(move |_: Request<Incoming>| {
+                let guard = Dropped(Arc::clone(&on_drop));
+                on_arrival.notify_one();
+                async move {
+                    let _guard = guard;
+                    std::future::pending().await
+                }
+            })
+        };
+        tokio::spawn(accept(listener, Limits::default(), answering, std::future::pending()));
         (address, arrived, dropped)
     }
 

@@ -15,21 +15,38 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::answer::{self, Body};
-use super::body::{self, BodyLimits, Budget, Received};
+use super::body::{self, BodyLimits, Received};
 use super::coding::Coding;
 use super::decode::{self, Envelope};
 use super::encode;
 use super::feedback;
 use super::route::{Aspect, Route};
+use crate::budget::Budget;
+use crate::owed::Owed;
 use crate::service::{LoadOverrides, LogSettings, Service};
 use crate::status::Failure;
 
-/// Answers one request.
+/// Answers one request, whose body is held within a budget and arrives within a time; once it has, the answer is `owed`.
 pub async fn answer<B>(
     service: &Service,
     request: Request<B>,
-    budget: &Arc<Budget>,
-    body_timeout: Duration,
+    within: (&Arc<Budget>, Duration),
+    owed: &Arc<Owed>,
+) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Display,
+{
+    let mut promise = None;
+    let response = respond(service, request, within, || promise = Some(owed.promise())).await;
+    response.map(|body| body.owed(promise.unwrap_or_else(|| owed.promise())))
+}
+
+async fn respond<B>(
+    service: &Service,
+    request: Request<B>,
+    (budget, body_timeout): (&Arc<Budget>, Duration),
+    arrived: impl FnOnce(),
 ) -> Response<Body>
 where
     B: HttpBody<Data = Bytes> + Unpin,
@@ -58,6 +75,7 @@ where
         Ok(received) => received,
         Err(failure) => return answer::failure(&failure),
     };
+    arrived();
     act(service, route, &head.headers, received)
         .await
         .unwrap_or_else(|failure| answer::failure(&failure))

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import resource
 import select
 import socket
 import struct
@@ -24,6 +25,7 @@ MIB = 1 << 20
 # below declare is many times more.
 SLACK = 160 * MIB
 SLOW_CLIENTS = 200
+SILENT_CLIENTS = 1500
 ENDLESS = 2048 * MIB
 
 
@@ -217,6 +219,15 @@ class Hostile(unittest.TestCase):
                 # Whoever closes his side may have left, so even the whole request need not be answered.
                 allowed = (b"", b"HTTP/1.1 200") if sent == head + body else (b"", b"HTTP/1.1 400", b"HTTP/1.1 408")
                 self.assertIn(answer[:12], allowed)
+
+    def test_silent_connections_of_grpc_do_not_keep_others_out(self):
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        host, port = self.server.grpc.split(":")
+        streams = [socket.create_connection((host, port), timeout=60) for _ in range(SILENT_CLIENTS)]
+        self.assert_serving()
+        for stream in streams:
+            stream.close()
 
     def test_what_is_not_the_protocol_of_the_port(self):
         noise = np.random.default_rng(7).integers(0, 256, (20, 4096), np.uint8)

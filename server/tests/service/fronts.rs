@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use server::budget::Budget;
 use server::grpc::inference::ModelInferRequest;
 use server::grpc::inference::grpc_inference_service_client::GrpcInferenceServiceClient as Client;
 use server::grpc::inference::model_infer_request::InferInputTensor;
 use server::http::Limits;
 use server::service::Service;
+use server::shutdown::Shutdown;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::Code;
@@ -24,10 +26,16 @@ pub(crate) async fn fronts(service: &Arc<Service>) -> Fronts {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let http = listener.local_addr().unwrap();
     let never = std::future::pending();
-    tokio::spawn(server::http::serve(listener, Arc::clone(service), Limits::default(), never));
+    let budget = Arc::new(Budget::new(1 << 30));
+    let limits = Limits::default();
+    let served = Arc::clone(service);
+    tokio::spawn(server::http::serve(listener, served, limits, Arc::clone(&budget), never));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(server::grpc::serve(listener, Arc::clone(service), std::future::pending()));
+    let (served, limits) = (Arc::clone(service), server::grpc::Limits::default());
+    tokio::spawn(async move {
+        server::grpc::serve(listener, served, limits, budget, &Shutdown::default()).await
+    });
     let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
     Fronts { http, grpc: Client::new(channel) }
 }
