@@ -9,6 +9,7 @@ pub mod encode;
 pub mod endpoints;
 pub mod feedback;
 pub mod route;
+mod words;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 
 use self::answer::Body;
+use self::words::Object;
 use crate::budget::Budget;
 use crate::owed::Owed;
 use crate::service::Service;
@@ -108,12 +110,13 @@ fn metrics_page<B>(request: &Request<B>, render: impl Fn() -> String) -> Respons
     page
 }
 
-/// Parses a JSON body.
+/// Parses a JSON body, which is an object.
 ///
 /// # Errors
 /// It is not JSON, or not of the shape expected: 400 with the place.
 fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
-    serde_json::from_slice(body).map_err(|error| {
+    let object: Result<Object<T>, _> = serde_json::from_slice(body);
+    object.map(|Object(fields)| fields).map_err(|error| {
         Failure::Invalid(format!("failed to parse the request JSON buffer: {error}"))
     })
 }

@@ -116,6 +116,19 @@ async fn posts_answer_as_clients_expect() {
         500,
         "failed to load 'm'",
     );
+    let wrong = [
+        ("/v2/repository/index", "[]", "expected an object"),
+        ("/v2/repository/models/m/load", "[{}]", "expected an object"),
+        ("/v2/repository/models/m/load", "{\"parameters\":[]}", "expected an object"),
+        ("/v2/logging", "[]", "expected an object"),
+        ("/v2/logging", "{\"log_verbose_level\":\"1\"}", "expected a whole number"),
+        ("/v2/logging", "{\"log_verbose_level\":-1}", "'log_verbose_level' is 0 or"),
+        ("/v2/tasks/t/feedback", "[\"a\",1]", "expected an object"),
+        ("/v2/tasks/t/feedback", "{\"id\":\"a\",\"loss\":\"b\"}", "expected a number"),
+    ];
+    for (path, body, part) in wrong {
+        assert_answer(&server.post(path, "", body).await, 400, part);
+    }
     assert_answer(
         &server.post("/v2/logging", "", "{\"log_colour\":1}").await,
         400,

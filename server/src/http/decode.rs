@@ -13,6 +13,7 @@ use hyper::header::HeaderName;
 use models::Goals;
 
 use self::head::{Head, Input, Output};
+use super::words::{Object, Whole};
 use crate::goals::{self, Stated};
 use crate::infer::{InferRequest, InputTensor, RequestedOutput};
 use crate::status::Failure;
@@ -126,7 +127,7 @@ pub fn decode(envelope: Envelope, body: &Bytes) -> Result<(InferRequest, OutputF
 
     let mut rest = body.slice(json_length..);
     let mut inputs = Vec::with_capacity(head.inputs.0.len());
-    for input in head.inputs.0 {
+    for Object(input) in head.inputs.0 {
         inputs.push(decode_input(input, &mut rest, &model)?);
     }
     if !rest.is_empty() {
@@ -139,7 +140,7 @@ pub fn decode(envelope: Envelope, body: &Bytes) -> Result<(InferRequest, OutputF
     let mut forms =
         OutputForms { binary_default: parameters.binary, binary: Vec::with_capacity(asked.len()) };
     let mut outputs = Vec::with_capacity(asked.len());
-    for Output { name, parameters } in asked {
+    for Object(Output { name, parameters }) in asked {
         let output = parameters.output(&name)?;
         forms.binary.push(output.binary);
         outputs.push(RequestedOutput { name, classification: output.classification });
@@ -177,9 +178,10 @@ fn raw(envelope: Envelope, data: Bytes) -> (InferRequest, OutputForms) {
 fn decode_input(input: Input<'_>, rest: &mut Bytes, model: &str) -> Result<InputTensor, Failure> {
     let Input { name, shape, datatype, parameters, data } = input;
     let parameters = parameters.input(&name)?;
+    let shape: Vec<i64> = shape.0.into_iter().map(|Whole(size)| size).collect();
     let data = match (data, parameters.binary_size, parameters.shared_memory) {
         (Some(data), None, false) => {
-            let count = tensor::element_count(&name, &shape.0)?;
+            let count = tensor::element_count(&name, &shape)?;
             tensor::json::read(&name, datatype.0, count, data)?
         }
         (None, Some(size), false) => take(rest, size, &name, model)?,
@@ -187,8 +189,8 @@ fn decode_input(input: Input<'_>, rest: &mut Bytes, model: &str) -> Result<Input
         (data, size, shared) => return Err(not_one_source(data.is_some(), size.is_some(), shared)),
     };
     // That the data are as long as that says, the check against the model sees, after the type.
-    tensor::element_count(&name, &shape.0)?;
-    Ok(InputTensor { name, datatype: Some(datatype.0), shape: shape.0, data })
+    tensor::element_count(&name, &shape)?;
+    Ok(InputTensor { name, datatype: Some(datatype.0), shape, data })
 }
 
 fn take(rest: &mut Bytes, size: u64, name: &str, model: &str) -> Result<Bytes, Failure> {

@@ -21,6 +21,7 @@ use super::decode::{self, Envelope};
 use super::encode;
 use super::feedback;
 use super::route::{Aspect, Route};
+use super::words::{Object, Whole};
 use crate::budget::Budget;
 use crate::owed::Owed;
 use crate::service::{LoadOverrides, LogSettings, Service};
@@ -158,7 +159,7 @@ async fn act(
         Route::NamedRepository => Err(unsupported("a repository by name")),
         Route::Logging => {
             let change: LogChange = optional(&body.bytes)?;
-            Ok(ok(&service.set_logging(change.apply(service.logging()))?))
+            Ok(ok(&service.set_logging(change.apply(service.logging())?)?))
         }
         // Nothing is ever registered, so there is nothing to do: clients unregister everything before they start.
         Route::SharedMemoryUnregister => Ok(answer::empty()),
@@ -247,27 +248,33 @@ struct LogChange {
     log_info: Option<bool>,
     log_warning: Option<bool>,
     log_error: Option<bool>,
-    log_verbose_level: Option<u32>,
+    log_verbose_level: Option<Whole>,
     log_format: Option<String>,
 }
 
 impl LogChange {
-    fn apply(self, now: LogSettings) -> LogSettings {
-        LogSettings {
+    fn apply(self, now: LogSettings) -> Result<LogSettings, Failure> {
+        let level = self.log_verbose_level.map(|Whole(level)| {
+            u32::try_from(level).map_err(|_| {
+                let sentence =
+                    format!("'log_verbose_level' is 0 or a small whole number, got: {level}");
+                Failure::Invalid(sentence)
+            })
+        });
+        Ok(LogSettings {
             log_file: self.log_file.unwrap_or(now.log_file),
             log_info: self.log_info.unwrap_or(now.log_info),
             log_warning: self.log_warning.unwrap_or(now.log_warning),
             log_error: self.log_error.unwrap_or(now.log_error),
-            log_verbose_level: self.log_verbose_level.unwrap_or(now.log_verbose_level),
+            log_verbose_level: level.transpose()?.unwrap_or(now.log_verbose_level),
             log_format: self.log_format.unwrap_or(now.log_format),
-        }
+        })
     }
 }
 
 #[derive(Default, Deserialize)]
 struct LoadBody {
-    #[serde(default)]
-    parameters: BTreeMap<String, Value>,
+    parameters: Option<Object<BTreeMap<String, Value>>>,
 }
 
 /// Reads the body of a load request.
@@ -276,7 +283,8 @@ struct LoadBody {
 /// Unknown parameters, files without a configuration, files that are not base64.
 pub fn load_overrides(body: &[u8]) -> Result<LoadOverrides, Failure> {
     let mut overrides = LoadOverrides::default();
-    for (key, value) in optional::<LoadBody>(body)?.parameters {
+    let parameters = optional::<LoadBody>(body)?.parameters.map(|Object(parameters)| parameters);
+    for (key, value) in parameters.unwrap_or_default() {
         let Value::String(text) = value else {
             return Err(Failure::Invalid(format!("load parameter '{key}' must be a string")));
         };

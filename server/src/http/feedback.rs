@@ -4,6 +4,7 @@ use models::Share;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::words::Number;
 use crate::feedback::Feedback;
 use crate::status::Failure;
 
@@ -11,7 +12,7 @@ use crate::status::Failure;
 #[serde(deny_unknown_fields)]
 struct Body {
     id: String,
-    loss: Option<f64>,
+    loss: Option<Number>,
     label: Option<Value>,
     output: Option<Value>,
 }
@@ -24,7 +25,7 @@ struct Body {
 pub fn read(body: &[u8]) -> Result<Feedback, Failure> {
     let Body { id, loss, label, output } = super::json(body)?;
     let loss = match (loss, label, output) {
-        (Some(loss), None, None) => loss,
+        (Some(Number(loss)), None, None) => loss,
         (None, Some(label), Some(output)) => f64::from(u8::from(label != output)),
         _ => {
             return Err(Failure::Invalid(

@@ -9,6 +9,7 @@ use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::parameters::Parameters;
+use crate::http::words::{Object, Whole};
 use crate::tensor::RANK_MAX;
 
 /// Most inputs, and most outputs, that one request may name: far above any model served, far below what would hurt.
@@ -20,15 +21,15 @@ pub(super) struct Head<'a> {
     #[serde(borrow, default)]
     pub(super) parameters: Parameters<'a>,
     #[serde(borrow)]
-    pub(super) inputs: AtMost<Input<'a>, TENSORS_MAX>,
+    pub(super) inputs: AtMost<Object<Input<'a>>, TENSORS_MAX>,
     #[serde(borrow)]
-    pub(super) outputs: Option<AtMost<Output<'a>, TENSORS_MAX>>,
+    pub(super) outputs: Option<AtMost<Object<Output<'a>>, TENSORS_MAX>>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct Input<'a> {
     pub(super) name: String,
-    pub(super) shape: AtMost<i64, RANK_MAX>,
+    pub(super) shape: AtMost<Whole, RANK_MAX>,
     pub(super) datatype: Named,
     #[serde(borrow, default)]
     pub(super) parameters: Parameters<'a>,

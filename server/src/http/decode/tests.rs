@@ -120,6 +120,11 @@ fn wrong_bodies_are_400_with_a_sentence() {
         ("{}".to_owned(), "missing field `inputs`"),
         (r#"{"inputs":[]} x"#.to_owned(), "trailing characters"),
         (r#"{"id":5,"inputs":[]}"#.to_owned(), "expected a string"),
+        (r#"[null,null,[],null]"#.to_owned(), "expected an object"),
+        (r#"[]"#.to_owned(), "expected an object"),
+        (r#"{"inputs":[["x",[1],"FP32",null,[1]]]}"#.to_owned(), "expected an object"),
+        (r#"{"inputs":[],"outputs":[["y",null]]}"#.to_owned(), "expected an object"),
+        (input(r#""shape":["1"],"datatype":"FP32","data":[1]"#), "expected a whole number"),
         (
             r#"{"inputs":[],"parameters":{"timeout":-1}}"#.to_owned(),
             "parameter 'timeout' must be a whole number",
