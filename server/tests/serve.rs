@@ -159,7 +159,7 @@ fn accepted_requests_are_answered_after_sigterm_and_the_exit_is_clean() {
 }
 
 #[test]
-fn a_draining_server_refuses_with_a_reason_shows_its_health_and_metrics_and_ends_at_a_second_signal() {
+fn a_draining_server_refuses_with_a_reason_and_ends_at_once_at_a_second_signal() {
     let root = repository();
     let mut server = start(root.path(), "1,20000000,20000000,9\n");
     let _asked = [server.ask(), server.ask()];

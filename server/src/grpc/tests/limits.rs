@@ -88,9 +88,12 @@ async fn what_owes_nothing_does_not_hold_the_end() {
 async fn a_message_that_does_not_arrive_is_refused() {
     let limits = Limits { message_timeout: SOON, ..Limits::default() };
     let server = Server::start_within(limits, 1 << 30).await;
-    for (method, beginning) in
-        [("ModelInfer", &[][..]), ("ModelInfer", &[0, 0, 0, 0, 9, 1]), ("ModelStreamInfer", &[0])]
-    {
+    let beginnings = [
+        ("ModelInfer", &b""[..]),
+        ("ModelInfer", b"\0\0\0\0\x09\x01"),
+        ("ModelStreamInfer", b"\0"),
+    ];
+    for (method, beginning) in beginnings {
         let first = Frame::data(Bytes::from_static(beginning));
         let frames = tokio_stream::once(first).chain(tokio_stream::pending());
         let body = StreamBody::new(frames.map(Ok::<_, Infallible>));
