@@ -301,8 +301,8 @@ async fn other_modes_refuse_requests_to_load() {
 
 /// Prepares nothing until its sender has gone.
 struct Held {
-    begun: crossbeam::channel::Sender<()>,
-    until: crossbeam::channel::Receiver<()>,
+    begun: Sender<()>,
+    until: Receiver<()>,
 }
 
 impl Prepare for Held {
