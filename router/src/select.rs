@@ -76,6 +76,8 @@ pub(crate) struct Prospect {
     pub(crate) time: Duration,
     /// The median of that run as it was measured when the model was loaded.
     pub(crate) measured: Duration,
+    /// The executor time that its rows take as part of full batches.
+    pub(crate) work: Duration,
 }
 
 impl Prospect {

@@ -169,7 +169,7 @@ fn after_a_warm_up_no_policy_allocates_for_a_decision() {
 fn after_a_warm_up_no_choice_of_a_variant_allocates() {
     for entry in &SELECTIONS {
         let mut drive = Drive::choosing(entry.name);
-        for _ in 0..10 {
+        for _ in 0..30 {
             (0..2000).for_each(|_| drive.arrive());
             drive.plan();
         }

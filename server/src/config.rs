@@ -31,6 +31,8 @@ pub struct Config {
     pub io_threads: Option<usize>,
     /// How long accepted requests may take to finish at the end.
     pub exit_timeout: Duration,
+    /// Bytes of memory that are touched before the server is ready.
+    pub memory_ready: u64,
     /// Where the bound ports are written.
     pub ports_file: Option<PathBuf>,
     /// Where the scheduler's events are recorded.
@@ -64,6 +66,9 @@ pub struct Config {
     /// The command line, where it names a settings file, which can then be read again.
     pub again: Option<Box<Flags>>,
 }
+
+/// What the largest loads of `make bench-variants` and `make bench-overload` came to touch, twice over.
+const MEMORY_READY: u64 = 128 << 20;
 
 /// Where models come from and when they are loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +175,7 @@ impl Config {
             id: flags.id.clone().unwrap_or_else(|| "punctual".into()),
             io_threads: flags.io_threads,
             exit_timeout: Duration::from_secs(flags.exit_timeout_secs.unwrap_or(30)),
+            memory_ready: flags.memory_ready.map_or(MEMORY_READY, |size| size.0),
             ports_file: flags.ports_file.clone(),
             record: flags.record.clone(),
             models: models_config(flags)?,

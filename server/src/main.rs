@@ -11,6 +11,8 @@ use server::config::{Config, Flags};
 use server::cores;
 use server::logging::Logging;
 
+mod memory;
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -57,6 +59,7 @@ fn serve(flags: &Flags, warnings: &[String]) -> Result<u8, String> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    memory::make_ready(config.memory_ready);
     let server = Server::build(config, &logging, cache_folder().as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(server.io_threads)

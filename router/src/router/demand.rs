@@ -172,6 +172,7 @@ impl Router {
             wait: Duration::ZERO,
             time,
             measured: time,
+            work: time,
         })
     }
 }

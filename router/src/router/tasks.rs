@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use batcher::{Deadline, Instant, Request, RequestId};
-use models::{Goals, Objective, TaskId, VariantId};
+use models::{Goals, LatencyProfile, Objective, TaskId, VariantId};
 
 use super::demand::Wishes;
 use super::{Router, Variant};
@@ -253,14 +253,10 @@ struct Outlook {
 }
 
 impl Prospect {
-    fn of(
-        place: usize,
-        choice: Choice,
-        wait: Duration,
-        (time, measured): (Duration, Duration),
-    ) -> Self {
+    fn of(place: usize, choice: Choice, wait: Duration, times: [Duration; 3]) -> Self {
         let Choice { variant, accuracy, cost } = choice;
-        Self { variant, place, accuracy, cost, wait, time, measured }
+        let [time, measured, work] = times;
+        Self { variant, place, accuracy, cost, wait, time, measured, work }
     }
 }
 
@@ -274,18 +270,24 @@ impl View<'_> {
             return Some(self.unseen(place, choice, variant, outlook));
         };
         let lane = &router.lanes[lane];
+        let work = work(lane.estimate.profile(), lane.batch_max, self.request.rows);
         let ahead = rows_ahead(lane, self.request);
         if ahead == 0 {
             let time = lane.estimate.profile().time(self.request.rows);
             let measured = lane.estimate.measured(self.request.rows);
-            return Some(Prospect::of(place, choice, outlook.behind_others, (time, measured)));
+            return Some(Prospect::of(
+                place,
+                choice,
+                outlook.behind_others,
+                [time, measured, work],
+            ));
         }
         let rows = ahead + self.request.rows;
         let (full, rows) = split(rows, lane.batch_max.max(self.request.rows));
         let others = outlook.backlog.saturating_sub(lane.time_of(ahead));
         let own = lane.estimate.profile().time(lane.batch_max) * full;
         let wait = outlook.start + (others + own) / outlook.executors;
-        let times = (lane.estimate.profile().time(rows), lane.estimate.measured(rows));
+        let times = [lane.estimate.profile().time(rows), lane.estimate.measured(rows), work];
         Some(Prospect::of(place, choice, wait, times))
     }
 
@@ -299,13 +301,14 @@ impl View<'_> {
         outlook: Outlook,
     ) -> Prospect {
         let (rows, profile) = (self.request.rows, &variant.spec.profile);
-        let times = (profile.time(rows), profile.median(rows));
+        let work = work(profile, variant.spec.settings.batch_max.max(1), rows);
+        let times = [profile.time(rows), profile.median(rows), work];
         let times = match (self.shape.elements, variant.spec.profiled_elements) {
             (0, _) | (_, 0) => times,
             (elements, profiled) if elements == profiled => times,
             (elements, profiled) => {
                 let scale = elements as f64 / profiled as f64;
-                (times.0.mul_f64(scale), times.1.mul_f64(scale))
+                times.map(|time| time.mul_f64(scale))
             }
         };
         Prospect::of(place, choice, outlook.behind_others, times)
@@ -332,6 +335,11 @@ impl View<'_> {
         self.outlook = Some(outlook);
         Some(outlook)
     }
+}
+
+/// Executor time of so many rows as part of full batches.
+fn work(profile: &LatencyProfile, batch_max: u32, rows: u32) -> Duration {
+    profile.time(batch_max) / batch_max * rows
 }
 
 /// Executor time of all that waits for any executor of that variant and is more urgent than the request.

@@ -19,6 +19,7 @@ pub(super) fn prospects(wait_ms: u64) -> Vec<Prospect> {
         wait: Duration::from_millis(wait_ms),
         time: Duration::from_millis(time),
         measured: Duration::from_millis(time),
+        work: Duration::from_millis(time),
     };
     table.into_iter().map(prospect).collect()
 }
@@ -36,7 +37,7 @@ fn each_policy_chooses_by_wait_and_budget_as_its_summary_says() {
     let table = [
         (
             "most_accurate_in_time",
-            [(0, 20, 0), (0, 19, 1), (4, 11, 2), (4, 10, 3), (4, 9, 3), (50, 9, 3)],
+            [(0, 20, 0), (0, 19, 1), (4, 13, 2), (4, 12, 3), (4, 9, 3), (50, 9, 3)],
         ),
         ("fixed", [(0, 20, 1), (0, 19, 1), (4, 11, 1), (4, 10, 1), (4, 9, 1), (50, 9, 1)]),
         ("fastest", [(0, 20, 3), (0, 19, 3), (4, 11, 3), (4, 10, 3), (4, 9, 3), (50, 9, 3)]),
@@ -72,6 +73,7 @@ proptest! {
             wait: Duration::from_nanos(wait),
             time: Duration::from_nanos(time),
             measured: Duration::from_nanos(time),
+            work: Duration::from_nanos(time),
         };
         let all: Vec<_> = times.iter().enumerate().map(prospect).collect();
         for entry in &SELECTIONS {

@@ -142,7 +142,7 @@ mod tests {
             |wait, budget| choose(&mut policy, prospects(wait), budget * MS, Instant::ZERO);
         assert_eq!(one(0, 10), 1);
         assert_eq!(one(0, 9), 2);
-        assert_eq!(one(4, 11), 2);
+        assert_eq!(one(4, 13), 2);
         // Nobody is in time.
         assert_eq!(one(50, 9), 3);
     }

@@ -32,6 +32,10 @@ pub struct Flags {
     #[arg(long, alias = "http-bodies-bytes-max", value_name = "BYTES", help_heading = "Server")]
     #[serde(alias = "http-bodies-bytes-max")]
     pub bodies_bytes_max: Option<usize>,
+    /// Memory that is touched before the server is ready and kept for requests; freed memory is not given back to the system
+    /// [default: 128MiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Server")]
+    pub memory_ready: Option<Size>,
     /// File that gets the bound ports as JSON, once the server listens; ports may then be 0
     #[arg(long, value_name = "FILE", help_heading = "Server")]
     pub ports_file: Option<PathBuf>,
