@@ -21,6 +21,8 @@ pub(crate) struct Lane {
     pub(crate) running: u32,
     /// The most rows of a batch of several requests.
     pub(crate) batch_max: u32,
+    /// What a row takes of an executor as part of a full batch, as measured when the model was loaded.
+    pub(crate) row: Duration,
     /// The urgency of its batch when it was last looked at; `None` since a request joined or left.
     pub(crate) urgency: Option<Urgency>,
     /// Until when that holds though none does.

@@ -150,12 +150,14 @@ fn new_lane(spec: &VariantSpec, shape: Shape) -> Lane {
         (elements, profiled) if elements == profiled => spec.profile.clone(),
         (elements, profiled) => spec.profile.scaled(elements as f64 / profiled as f64),
     };
+    let batch_max = spec.settings.batch_max.max(1);
     Lane {
         variant: spec.variant,
         batcher: Batcher::new((entry.build)(&spec.settings), spec.queue_max),
-        estimate: Estimate::new(profile),
         running: 0,
-        batch_max: spec.settings.batch_max.max(1),
+        batch_max,
+        row: profile.time(batch_max) / batch_max,
+        estimate: Estimate::new(profile),
         urgency: None,
         urgency_until: Instant::NEVER,
         hopeless: Instant::NEVER,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use batcher::{Deadline, Instant, Request, RequestId};
-use models::{Goals, LatencyProfile, Objective, TaskId, VariantId};
+use models::{Goals, Objective, TaskId, VariantId};
 
 use super::demand::Wishes;
 use super::{Router, Variant};
@@ -270,7 +270,7 @@ impl View<'_> {
             return Some(self.unseen(place, choice, variant, outlook));
         };
         let lane = &router.lanes[lane];
-        let work = work(lane.estimate.profile(), lane.batch_max, self.request.rows);
+        let work = lane.row * self.request.rows;
         let ahead = rows_ahead(lane, self.request);
         if ahead == 0 {
             let time = lane.estimate.profile().time(self.request.rows);
@@ -301,7 +301,8 @@ impl View<'_> {
         outlook: Outlook,
     ) -> Prospect {
         let (rows, profile) = (self.request.rows, &variant.spec.profile);
-        let work = work(profile, variant.spec.settings.batch_max.max(1), rows);
+        let batch_max = variant.spec.settings.batch_max.max(1);
+        let work = profile.time(batch_max) / batch_max * rows;
         let times = [profile.time(rows), profile.median(rows), work];
         let times = match (self.shape.elements, variant.spec.profiled_elements) {
             (0, _) | (_, 0) => times,
@@ -335,11 +336,6 @@ impl View<'_> {
         self.outlook = Some(outlook);
         Some(outlook)
     }
-}
-
-/// Executor time of so many rows as part of full batches.
-fn work(profile: &LatencyProfile, batch_max: u32, rows: u32) -> Duration {
-    profile.time(batch_max) / batch_max * rows
 }
 
 /// Executor time of all that waits for any executor of that variant and is more urgent than the request.
