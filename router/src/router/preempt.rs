@@ -30,7 +30,7 @@ impl Router {
         if !batcher.preempts(batcher.queue().rows(), running) {
             return;
         }
-        let candidate = self.plan(lane, now, now);
+        let candidate = self.plan(lane, now, None, now);
         // Nobody is given up for a batch that is only thought of.
         self.spare.drop.clear();
         let candidate = candidate.filter(|candidate| {
