@@ -19,6 +19,7 @@ mod process;
 mod raw;
 mod reference;
 pub mod robust;
+mod streak;
 pub mod task;
 mod traffic;
 
@@ -32,4 +33,5 @@ pub use process::{Launch, Served};
 pub use raw::{Metadata, Rate, Raw};
 pub use reference::{Reference, serve_grpc, serve_http};
 pub use sim::Table;
+pub use streak::longest_streak;
 pub use traffic::{Traffic, count_failures, distrust, late_while_client_ran};

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use batcher::Instant;
 use benches::task::{self, Claims};
-use benches::{Bar, Error, Hog, Launch, Served, Table, Traffic, distrust, pin, verdict};
+use benches::{Bar, Error, Hog, Launch, Served, Table, Traffic, distrust, longest_streak};
+use benches::{pin, verdict};
 use clap::Parser;
 use loadgen::client::{Load, fetch, now};
 use loadgen::{Arrivals, Mix, Outcome, Record, Report, parse_duration};
@@ -70,7 +71,7 @@ const IN_FLIGHT: usize = 16;
 const ATTAINMENT: f64 = 0.99;
 /// How near the oracle's accuracy counts as reached.
 const NEAR: f64 = 0.98;
-/// So many requests in time in a row end a streak of late ones; so many choices in a row are looked at together.
+/// So many batches in a row without a miss end a streak; so many choices in a row are looked at together.
 const ROW: usize = 10;
 
 #[expect(clippy::print_stdout, reason = "the table is this program's output")]
@@ -303,11 +304,11 @@ fn read(recording: &str, variants: usize, run: &mut Run) -> Result<(), Error> {
     Ok(())
 }
 
-/// Batches that ended after each switch until it was noticed.
+/// Batches until each switch was reacted to.
 struct Reaction {
-    /// Until the last request came of a streak of late or refused ones.
+    /// The longest streak of batches with late or refused requests while the hog is there.
     on: Vec<usize>,
-    /// Until ten choices in a row are as accurate as the oracle's, less 2 %.
+    /// From the moment when it goes, until ten choices in a row are as accurate as the oracle's, less 2 %.
     off: Vec<usize>,
 }
 
@@ -315,24 +316,15 @@ fn reaction(run: &Run, cli: &Cli, claims: &Claims, oracle: &[(String, f64)]) -> 
     let mut reaction = Reaction { on: Vec::new(), off: Vec::new() };
     let phase = u64::try_from(cli.phase.as_nanos()).unwrap_or(u64::MAX);
     let first = run.switches.first().copied().unwrap_or(0);
+    let lost = run.records.iter().filter(|record| record.outcome != Outcome::InTime);
+    let lost: Vec<_> = lost.collect();
     for (turn, &from) in run.switches.iter().enumerate().skip(1) {
-        let ended = |until: u64| {
-            run.batches.iter().filter(|&&batch| (from..until).contains(&batch)).count()
-        };
         if turn % 2 == 1 {
-            let (mut last, mut good) = (None, 0);
-            let phase = from - first..from - first + phase;
-            for record in run.records.iter().filter(|record| phase.contains(&record.intended_ns)) {
-                if record.outcome == Outcome::InTime {
-                    good += 1;
-                } else {
-                    (last, good) = (Some(first + record.intended_ns), 0);
-                }
-                if good == ROW {
-                    break;
-                }
-            }
-            reaction.on.push(last.map_or(0, ended));
+            let own = from - first..from - first + phase;
+            let misses = lost.iter().filter(|record| own.contains(&record.intended_ns));
+            let known = |record: &&Record| first + record.intended_ns + record.latency_ns;
+            let misses: Vec<u64> = misses.map(known).collect();
+            reaction.on.push(longest_streak(&run.batches, &misses, ROW));
         } else {
             let after: Vec<_> =
                 run.choices.iter().filter(|(at, _)| (from..from + phase).contains(at)).collect();
@@ -341,7 +333,9 @@ fn reaction(run: &Run, cli: &Cli, claims: &Claims, oracle: &[(String, f64)]) -> 
                     / choices.len() as f64
             };
             let near = after.windows(ROW).find(|row| accuracy(row) >= NEAR * oracle[0].1);
-            reaction.off.push(ended(near.map_or(from + phase, |row| row[0].0)));
+            let until = near.map_or(from + phase, |row| row[0].0);
+            let ended = run.batches.iter().filter(|&&batch| (from..until).contains(&batch));
+            reaction.off.push(ended.count());
         }
     }
     reaction
