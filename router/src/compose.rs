@@ -13,11 +13,14 @@ pub mod coded;
 pub mod ensemble;
 pub mod fit;
 pub mod hedge;
+mod limits;
 
 use std::time::Duration;
 
 use batcher::Instant;
 use models::Confidence;
+
+pub use self::limits::{Claim, Limits};
 
 /// One request to a variant: its number among those of a composition, in the order in which they were asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,7 +92,9 @@ pub enum Why {
     All,
     /// Somebody was to be asked who could not answer in time.
     CutShort,
-    /// Nobody answered.
+    /// Somebody was to be asked who would have cost more than the request may.
+    TooCostly,
+    /// Nobody answered, or nobody who is accurate enough where somebody was left out.
     Nobody,
 }
 
@@ -101,7 +106,17 @@ impl Why {
             Self::Sure => "sure",
             Self::All => "all",
             Self::CutShort => "cut_short",
+            Self::TooCostly => "too_costly",
             Self::Nobody => "nobody",
+        }
+    }
+
+    /// Whether somebody was left out who was to be asked, so that what the whole claims of its answers does not hold.
+    #[must_use]
+    pub fn short(self) -> bool {
+        match self {
+            Self::CutShort | Self::TooCostly => true,
+            Self::Sure | Self::All | Self::Nobody => false,
         }
     }
 }

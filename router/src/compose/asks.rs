@@ -2,11 +2,19 @@
 
 use std::collections::VecDeque;
 
-use super::{AskId, End, Step, Why};
+use batcher::Instant;
+
+use super::limits::within;
+use super::{AskId, End, Limits, Step, Why};
 
 /// Everything asked for one request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Asks {
+    limits: Limits,
+    /// Of the request.
+    rows: u32,
+    /// What is asked costs so much together, each row counted.
+    spent: f64,
     asked: Vec<Ask>,
     steps: VecDeque<Step>,
     ended: bool,
@@ -20,12 +28,46 @@ struct Ask {
 }
 
 impl Asks {
+    /// Nothing yet, for a request of so many rows.
+    pub(super) fn new(limits: Limits, rows: u32) -> Self {
+        Self { limits, rows, spent: 0.0, asked: Vec::new(), steps: VecDeque::new(), ended: false }
+    }
+
+    pub(super) fn until(&self) -> Instant {
+        self.limits.until
+    }
+
+    fn cost(&self, member: usize, rows: usize) -> f64 {
+        f64::from(self.limits.claim(member).cost) * rows as f64
+    }
+
+    /// Whether that many rows may be asked of a member, beside all that was asked.
+    pub(super) fn fits(&self, member: usize, rows: usize) -> bool {
+        let sum = self.spent + self.cost(member, rows);
+        within(self.limits.goals.max_cost, sum, f64::from(self.rows))
+    }
+
+    /// Whether whoever gives these rows is accurate enough where others were left out.
+    pub(super) fn accurate(&self, rows: &[AskId]) -> bool {
+        self.limits.goals.min_accuracy.is_none_or(|least| {
+            let claim = |ask: &AskId| self.limits.claim(self.asked[ask.index()].member);
+            rows.iter().all(|ask| claim(ask).accuracy >= least)
+        })
+    }
+
+    /// It was refused, and costs nothing.
+    pub(super) fn refused(&mut self, ask: AskId) {
+        let Ask { member, rows, .. } = &self.asked[ask.index()];
+        self.spent -= self.cost(*member, rows.len());
+    }
+
     pub(super) fn ask(&mut self, member: usize, rows: Vec<u32>) -> AskId {
         assert!(
             !self.ended && !rows.is_empty(),
             "an ended composition asks nobody, and no ask is empty"
         );
         let ask = AskId(u32::try_from(self.asked.len()).expect("a request asks few"));
+        self.spent += self.cost(member, rows.len());
         self.steps.push_back(Step::Ask { ask, member, rows: rows.clone() });
         self.asked.push(Ask { member, rows, open: true });
         ask

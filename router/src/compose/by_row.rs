@@ -17,18 +17,20 @@ pub(super) trait ByRow: Send {
     /// Of each row, whose answer it would be given now; `None` while a row has none.
     fn at_hand(&self) -> Option<Vec<AskId>>;
 
-    /// When answers at hand must be given, whoever is still asked.
-    fn until(&self) -> Instant;
-
     /// One that was asked for these rows says that of them.
     fn answered(&mut self, ask: AskId, rows: &[u32], votes: &[Vote]);
 
     /// One that was asked for these rows will say nothing.
     fn lost(&mut self, ask: AskId, rows: Vec<u32>);
 
+    /// What is at hand, if it may be given though others are left out.
+    fn good_enough(&self) -> Option<Vec<AskId>> {
+        self.at_hand().filter(|rows| self.asks().accurate(rows))
+    }
+
     /// Gives what is at hand.
     fn end(&mut self, why: Why) {
-        match self.at_hand() {
+        match if why.short() { self.good_enough() } else { self.at_hand() } {
             Some(rows) => self.asks_mut().end(rows, why),
             None => self.asks_mut().end(Vec::new(), Why::Nobody),
         }
@@ -43,6 +45,9 @@ impl<T: ByRow> Compose for T {
             Heard::Refused | Heard::Failed => None,
         };
         let Some((_, rows)) = self.asks_mut().close(ask) else { return };
+        if matches!(heard, Heard::Refused) {
+            self.asks_mut().refused(ask);
+        }
         match votes {
             Some(votes) => {
                 assert_eq!(rows.len(), votes.len(), "a vote for each row asked");
@@ -60,8 +65,8 @@ impl<T: ByRow> Compose for T {
     }
 
     fn poll_timeout(&self) -> Instant {
-        let waits = !self.asks().ended() && self.at_hand().is_some();
-        if waits { self.until() } else { Instant::NEVER }
+        let waits = !self.asks().ended() && self.good_enough().is_some();
+        if waits { self.asks().until() } else { Instant::NEVER }
     }
 
     fn poll_step(&mut self) -> Option<Step> {

@@ -1,13 +1,13 @@
 //! The cheapest variant first, and the next for those rows of which it is not sure enough (Tolerance Tiers, ISPASS'19).
 //!
-//! An answer at hand is never given up: where the next cannot be in time, the rows keep the answers they have.
+//! Where the next cannot be in time or would cost too much, the rows keep the answers they have, if whoever gave them is
+//! accurate enough alone.
 
-use batcher::Instant;
 use models::Confidence;
 
 use super::asks::Asks;
 use super::by_row::ByRow;
-use super::{AskId, Vote, Why};
+use super::{AskId, Limits, Vote, Why};
 
 /// One variant of a cascade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,37 +26,34 @@ pub struct Cascade {
     asked: usize,
     /// Of each row, the best answer at hand.
     answers: Vec<Option<AskId>>,
-    /// When an answer at hand must be given, whoever is still asked.
-    until: Instant,
     asks: Asks,
 }
 
 impl Cascade {
-    /// Asks the first stage for all rows. The answer at hand is given at `until` at the latest.
+    /// Asks the first stage for all rows.
     ///
     /// # Panics
     /// Without stages or rows.
     #[must_use]
-    pub fn new(stages: Vec<Stage>, rows: u32, until: Instant) -> Self {
-        let mut cascade = Self {
-            stages,
-            asked: 0,
-            answers: (0..rows).map(|_| None).collect(),
-            until,
-            asks: Asks::default(),
-        };
+    pub fn new(stages: Vec<Stage>, rows: u32, limits: impl Into<Limits>) -> Self {
+        let answers = (0..rows).map(|_| None).collect();
+        let mut cascade = Self { stages, asked: 0, answers, asks: Asks::new(limits.into(), rows) };
         cascade.go_on((0..rows).collect(), false);
         cascade
     }
 
-    /// The next stage is asked for these rows; if there is none, they stay as they are.
+    /// The next stage that is cheap enough is asked for these rows; if there is none, they stay as they are.
     fn go_on(&mut self, rows: Vec<u32>, refused: bool) {
-        if let Some(stage) = self.stages.get(self.asked) {
+        let mut why = if refused { Why::CutShort } else { Why::All };
+        while let Some(stage) = self.stages.get(self.asked) {
             self.asked += 1;
-            self.asks.ask(stage.member, rows);
-            return;
+            if self.asks.fits(stage.member, rows.len()) {
+                self.asks.ask(stage.member, rows);
+                return;
+            }
+            why = Why::TooCostly;
         }
-        self.end(if refused { Why::CutShort } else { Why::All });
+        self.end(why);
     }
 }
 
@@ -71,10 +68,6 @@ impl ByRow for Cascade {
 
     fn at_hand(&self) -> Option<Vec<AskId>> {
         self.answers.iter().copied().collect()
-    }
-
-    fn until(&self) -> Instant {
-        self.until
     }
 
     fn answered(&mut self, ask: AskId, rows: &[u32], votes: &[Vote]) {
@@ -103,7 +96,10 @@ impl ByRow for Cascade {
 #[cfg(test)]
 mod tests {
     use super::super::cases::{heard_all, sure};
-    use super::super::{Compose, Heard, Step};
+    use batcher::Instant;
+    use models::Goals;
+
+    use super::super::{Claim, Compose, Heard, Step};
     use super::*;
 
     const NOW: Instant = Instant::ZERO;
@@ -142,6 +138,73 @@ mod tests {
         assert_eq!(heard_all(&mut cascade), [ask(2, 0, &[2])]);
         cascade.heard(AskId(2), Heard::Answered(&[sure(6, 0.0)]), NOW);
         assert_eq!(heard_all(&mut cascade), [end(&[1, 0, 2], Why::All)]);
+    }
+
+    fn held_to(rows: u32, goals: Goals) -> Cascade {
+        let claim = |accuracy: f64, cost: f64| Claim {
+            accuracy: accuracy.try_into().unwrap(),
+            cost: cost.try_into().unwrap(),
+        };
+        let stage =
+            |member, threshold: f64| Stage { member, threshold: threshold.try_into().unwrap() };
+        let claims = vec![claim(0.9, 1.0), claim(0.95, 4.0), claim(0.99, 20.0)];
+        let stages = vec![stage(0, 0.9), stage(1, 0.8), stage(2, 0.0)];
+        Cascade::new(stages, rows, Limits { until: UNTIL, goals, claims })
+    }
+
+    fn costing(max: f64) -> Goals {
+        Goals { max_cost: max.try_into().ok(), ..Goals::default() }
+    }
+
+    #[test]
+    fn a_stage_that_would_cost_more_with_what_was_asked_than_allowed_is_not_asked() {
+        let mut cascade = held_to(1, costing(24.9));
+        cascade.heard(AskId(0), Heard::Answered(&[sure(1, 0.2)]), NOW);
+        cascade.heard(AskId(1), Heard::Answered(&[sure(1, 0.2)]), NOW);
+        let steps = [ask(0, 0, &[0]), ask(1, 1, &[0]), end(&[1], Why::TooCostly)];
+        assert_eq!(heard_all(&mut cascade), steps);
+        let mut cascade = held_to(1, costing(25.0));
+        cascade.heard(AskId(0), Heard::Answered(&[sure(1, 0.2)]), NOW);
+        cascade.heard(AskId(1), Heard::Answered(&[sure(1, 0.2)]), NOW);
+        assert_eq!(heard_all(&mut cascade).last(), Some(&ask(2, 2, &[0])));
+        let mut nobody = held_to(1, costing(0.9));
+        assert_eq!(heard_all(&mut nobody), [end(&[], Why::Nobody)]);
+    }
+
+    #[test]
+    fn what_few_rows_cost_is_shared_by_all_and_who_refuses_costs_nothing() {
+        let mut cascade = held_to(4, costing(6.0));
+        let votes = [sure(1, 1.0), sure(1, 1.0), sure(1, 1.0), sure(1, 0.2)];
+        cascade.heard(AskId(0), Heard::Answered(&votes), NOW);
+        cascade.heard(AskId(1), Heard::Refused, NOW);
+        assert_eq!(heard_all(&mut cascade).last(), Some(&ask(2, 2, &[3])), "4 + 20 of 24");
+        let mut cascade = held_to(4, costing(6.0));
+        cascade.heard(AskId(0), Heard::Answered(&votes), NOW);
+        cascade.heard(AskId(1), Heard::Failed, NOW);
+        assert_eq!(heard_all(&mut cascade).last(), Some(&end(&[0, 0, 0, 0], Why::TooCostly)));
+    }
+
+    #[test]
+    fn an_answer_cut_short_below_the_floor_of_accuracy_is_not_given() {
+        let goals = |least: f64| Goals { min_accuracy: least.try_into().ok(), ..Goals::default() };
+        let mut cascade = held_to(1, goals(0.95));
+        cascade.heard(AskId(0), Heard::Answered(&[sure(1, 0.2)]), NOW);
+        assert_eq!(cascade.poll_timeout(), Instant::NEVER, "0.9 may not be given");
+        cascade.heard(AskId(1), Heard::Answered(&[sure(1, 0.2)]), NOW);
+        assert_eq!(cascade.poll_timeout(), UNTIL);
+        cascade.heard(AskId(2), Heard::Refused, NOW);
+        assert_eq!(heard_all(&mut cascade).last(), Some(&end(&[1], Why::CutShort)));
+        let mut cascade = held_to(1, goals(0.98));
+        cascade.heard(AskId(0), Heard::Answered(&[sure(1, 0.95)]), NOW);
+        assert_eq!(
+            heard_all(&mut cascade).last(),
+            Some(&end(&[0], Why::Sure)),
+            "by the whole's claim"
+        );
+        let mut cascade = held_to(1, goals(0.98));
+        cascade.heard(AskId(0), Heard::Answered(&[sure(1, 0.2)]), NOW);
+        (1..3).for_each(|ask| cascade.heard(AskId(ask), Heard::Refused, NOW));
+        assert_eq!(heard_all(&mut cascade).last(), Some(&end(&[], Why::Nobody)));
     }
 
     #[test]

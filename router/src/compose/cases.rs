@@ -1,13 +1,13 @@
 //! Compositions under test: members that answer, refuse, fail and come late as a test or chance has it.
 
 use batcher::Instant;
-use models::Confidence;
+use models::{Confidence, Goals};
 use proptest::prelude::*;
 
 use super::cascade::{Cascade, Stage};
 use super::ensemble::{Ballots, Ensemble, Voter};
 use super::hedge::Hedge;
-use super::{AskId, Compose, End, Heard, Step, Vote, Why};
+use super::{AskId, Claim, Compose, End, Heard, Limits, Step, Vote, Why};
 
 /// A vote of that confidence.
 pub(super) fn sure(class: u32, confidence: f64) -> Vote {
@@ -35,8 +35,44 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
     prop::collection::vec(fate, 64)
 }
 
+/// What five members claim, and a ceiling of cost and a floor of accuracy.
+fn limits() -> impl Strategy<Value = Limits> {
+    let claim = (0.0..=1.0_f64, 0.0..=9.0_f64).prop_map(|(accuracy, cost)| Claim {
+        accuracy: accuracy.try_into().unwrap(),
+        cost: cost.try_into().unwrap(),
+    });
+    let claims = prop::collection::vec(claim, 5);
+    let goals = (prop::option::of(0.0..=1.0_f64), prop::option::of(0.0..=20.0_f64));
+    (claims, goals).prop_map(|(claims, (least, most))| {
+        let min_accuracy = least.map(|least| least.try_into().unwrap());
+        let max_cost = most.map(|most| most.try_into().unwrap());
+        let goals = Goals { min_accuracy, max_cost, ..Goals::default() };
+        Limits { until: Instant::from_nanos(20), goals, claims }
+    })
+}
+
+/// Who was asked for how many rows, and whether he refused.
+type Paid = Vec<(usize, usize, bool)>;
+
+fn check_limits(end: &End, rows: u32, limits: &Limits, paid: &Paid) {
+    let goals = limits.goals;
+    let paid_for = |(member, rows, refused): &(usize, usize, bool)| {
+        if *refused { 0.0 } else { f64::from(limits.claim(*member).cost) * *rows as f64 }
+    };
+    let sum: f64 = paid.iter().map(paid_for).sum();
+    if let Some(most) = goals.max_cost {
+        assert!(sum <= f64::from(most) * f64::from(rows) + 1e-3, "{sum} of {most} for {rows}");
+    }
+    if end.why.short() {
+        let least = goals.min_accuracy.unwrap_or_default();
+        let accuracy = |ask: &AskId| limits.claim(paid[ask.index()].0).accuracy;
+        assert!(end.rows.iter().all(|ask| accuracy(ask) >= least), "{end:?} below {least}");
+    }
+}
+
 /// Plays a composition to its end, and holds it to what every one must keep.
-fn play(composition: &mut dyn Compose, rows: u32, fates: &[Fate]) -> End {
+fn play(composition: &mut dyn Compose, rows: u32, fates: &[Fate], limits: &Limits) -> End {
+    let mut paid = Paid::new();
     let mut open: Vec<(AskId, Vec<u32>)> = Vec::new();
     let mut answered: Vec<(AskId, Vec<u32>)> = Vec::new();
     let mut asked = 0;
@@ -44,7 +80,8 @@ fn play(composition: &mut dyn Compose, rows: u32, fates: &[Fate]) -> End {
         let now = Instant::from_nanos(step as u64);
         while let Some(step) = composition.poll_step() {
             match step {
-                Step::Ask { ask, rows: wanted, .. } => {
+                Step::Ask { ask, rows: wanted, member } => {
+                    paid.push((member, wanted.len(), false));
                     assert_eq!(ask, AskId(asked), "asks are numbered in order");
                     assert!(wanted.windows(2).all(|pair| pair[0] < pair[1]), "{wanted:?}");
                     assert!(wanted.iter().all(|row| *row < rows) && !wanted.is_empty());
@@ -61,7 +98,8 @@ fn play(composition: &mut dyn Compose, rows: u32, fates: &[Fate]) -> End {
                     composition.heard(AskId(0), Heard::Refused, now);
                     composition.time_passed(Instant::NEVER);
                     assert_eq!(composition.poll_step(), None, "a request ends once");
-                    check_end(&end, rows, &answered);
+                    check_end(&end, rows, &answered, limits.goals.min_accuracy.is_some());
+                    check_limits(&end, rows, limits, &paid);
                     return end;
                 }
             }
@@ -73,7 +111,10 @@ fn play(composition: &mut dyn Compose, rows: u32, fates: &[Fate]) -> End {
         }
         let (ask, wanted) = open.remove(fate.which % open.len());
         match fate.kind {
-            0 | 1 => composition.heard(ask, Heard::Refused, now),
+            0 | 1 => {
+                paid[ask.index()].2 = true;
+                composition.heard(ask, Heard::Refused, now);
+            }
             2 => composition.heard(ask, Heard::Failed, now),
             _ => {
                 let votes: Vec<_> =
@@ -86,9 +127,11 @@ fn play(composition: &mut dyn Compose, rows: u32, fates: &[Fate]) -> End {
     panic!("no end after {} steps", fates.len());
 }
 
-fn check_end(end: &End, rows: u32, answered: &[(AskId, Vec<u32>)]) {
-    assert_eq!(end.why == Why::Nobody, answered.is_empty(), "{end:?} of {answered:?}");
-    assert_eq!(end.rows.len(), if answered.is_empty() { 0 } else { rows as usize });
+fn check_end(end: &End, rows: u32, answered: &[(AskId, Vec<u32>)], floor: bool) {
+    let nobody = end.why == Why::Nobody;
+    assert!(nobody || !answered.is_empty(), "{end:?} of {answered:?}");
+    assert!(!nobody || floor || answered.is_empty(), "{end:?} of {answered:?}");
+    assert_eq!(end.rows.len(), if nobody { 0 } else { rows as usize });
     for (row, by) in (0..).zip(&end.rows) {
         let own = answered.iter().any(|(ask, rows)| ask == by && rows.contains(&row));
         assert!(own, "row {row} of {end:?} is none that was answered: {answered:?}");
@@ -101,14 +144,15 @@ proptest! {
         fates in fates(),
         rows in 1..5_u32,
         thresholds in prop::collection::vec(0.0..=1.0_f64, 1..6),
+        limits in limits(),
     ) {
         let stage = |(member, threshold): (usize, &f64)| Stage {
             member,
             threshold: Confidence::try_from(*threshold).unwrap(),
         };
         let stages: Vec<_> = thresholds.iter().enumerate().map(stage).collect();
-        let mut cascade = Cascade::new(stages, rows, Instant::from_nanos(20));
-        play(&mut cascade, rows, &fates);
+        let mut cascade = Cascade::new(stages, rows, limits.clone());
+        play(&mut cascade, rows, &fates, &limits);
     }
 
     #[test]
@@ -118,13 +162,14 @@ proptest! {
         weights in prop::collection::vec(0..9_u32, 1..6),
         at_once in 1..6_usize,
         agreement in prop::option::of(0.0..=1.0_f64),
+        limits in limits(),
     ) {
         let voter = |(member, &weight): (usize, &u32)| Voter { member, weight };
         let voters = weights.iter().enumerate().map(voter).collect();
         let agreement = agreement.map(|share| Confidence::try_from(share).unwrap());
         let ballots = Ballots { voters, at_once, agreement };
-        let mut ensemble = Ensemble::new(ballots, rows, Instant::from_nanos(20));
-        play(&mut ensemble, rows, &fates);
+        let mut ensemble = Ensemble::new(ballots, rows, limits.clone());
+        play(&mut ensemble, rows, &fates, &limits);
     }
 
     #[test]
@@ -136,6 +181,6 @@ proptest! {
     ) {
         let mut hedge = Hedge::new((0..members).collect(), rows, patience);
         hedge.heard(AskId(0), Heard::Entered(std::time::Duration::from_nanos(5)), Instant::ZERO);
-        play(&mut hedge, rows, &fates);
+        play(&mut hedge, rows, &fates, &Limits::from(Instant::NEVER));
     }
 }

@@ -6,12 +6,11 @@
 
 use std::cmp::Reverse;
 
-use batcher::Instant;
 use models::Confidence;
 
 use super::asks::Asks;
 use super::by_row::ByRow;
-use super::{AskId, Vote, Why};
+use super::{AskId, Limits, Vote, Why};
 
 /// One member of an ensemble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +37,13 @@ pub struct Ballots {
 #[derive(Debug)]
 pub struct Ensemble {
     ballots: Ballots,
-    /// How many voters have been asked.
+    /// How many voters have had their turn.
     asked: usize,
+    /// What the votes of those asked count, in the order asked.
+    weights: Vec<u32>,
     rows: Vec<Row>,
-    until: Instant,
-    /// Somebody could not answer.
-    missing: bool,
+    /// Why all who were asked are not all, where somebody was left out.
+    short: Option<Why>,
     asks: Asks,
 }
 
@@ -57,41 +57,56 @@ struct Row {
 }
 
 impl Ensemble {
-    /// Asks the first voters for all rows. Who has answered by `until` decides.
+    /// Asks the first voters for all rows. Who has answered when it is time decides.
     ///
     /// # Panics
     /// Without voters or rows.
     #[must_use]
-    pub fn new(ballots: Ballots, rows: u32, until: Instant) -> Self {
+    pub fn new(ballots: Ballots, rows: u32, limits: impl Into<Limits>) -> Self {
+        let asks = Asks::new(limits.into(), rows);
         let left = ballots.voters.iter().map(|voter| u64::from(voter.weight)).sum();
         let row = Row { left, ..Row::default() };
         let rows = (0..rows).map(|_| row.clone()).collect();
-        let mut ensemble =
-            Self { ballots, asked: 0, rows, until, missing: false, asks: Asks::default() };
+        let mut ensemble = Self { ballots, asked: 0, weights: Vec::new(), rows, short: None, asks };
         ensemble.go_on();
         ensemble
     }
 
-    /// Asks so many as may be asked at once; ends when nobody is left or nothing open.
+    /// Asks so many as may be asked at once and are cheap enough; ends when nobody is left or nothing open.
     fn go_on(&mut self) {
-        let open: Vec<u32> =
-            (0..).zip(&self.rows).filter(|(_, row)| !row.settled).map(|(row, _)| row).collect();
-        if open.is_empty() {
-            return self.end(Why::Sure);
-        }
-        while self.asks.open() < self.ballots.at_once.max(1) {
-            let Some(voter) = self.ballots.voters.get(self.asked) else { break };
+        loop {
+            let rows = (0..).zip(&self.rows).filter(|(_, row)| !row.settled);
+            let open: Vec<u32> = rows.map(|(row, _)| row).collect();
+            if open.is_empty() {
+                return self.end(Why::Sure);
+            }
+            if self.asks.open() >= self.ballots.at_once.max(1) {
+                return;
+            }
+            let Some(&Voter { member, weight }) = self.ballots.voters.get(self.asked) else {
+                break;
+            };
             self.asked += 1;
-            self.asks.ask(voter.member, open.clone());
+            if self.asks.fits(member, open.len()) {
+                self.weights.push(weight);
+                self.asks.ask(member, open);
+            } else {
+                self.leave_out(weight, &open, Why::TooCostly);
+            }
         }
         if self.asks.open() == 0 {
-            self.end(if self.missing { Why::CutShort } else { Why::All });
+            self.end(self.short.unwrap_or(Why::All));
         }
     }
 
-    /// The member is the one asked with that number: they are asked in order.
-    fn weight(&self, ask: AskId) -> u32 {
-        self.ballots.voters[ask.index()].weight
+    /// Nobody waits for a vote of that weight on these rows.
+    fn leave_out(&mut self, weight: u32, rows: &[u32], why: Why) {
+        self.short = Some(why);
+        for &row in rows {
+            let row = &mut self.rows[row as usize];
+            row.left -= u64::from(weight);
+            row.settled |= row.decided(self.ballots.agreement);
+        }
     }
 }
 
@@ -150,12 +165,8 @@ impl ByRow for Ensemble {
         self.rows.iter().map(Row::speaker).collect()
     }
 
-    fn until(&self) -> Instant {
-        self.until
-    }
-
     fn answered(&mut self, ask: AskId, rows: &[u32], votes: &[Vote]) {
-        let weight = self.weight(ask);
+        let weight = self.weights[ask.index()];
         for (&row, &vote) in rows.iter().zip(votes) {
             let row = &mut self.rows[row as usize];
             row.left -= u64::from(weight);
@@ -166,13 +177,7 @@ impl ByRow for Ensemble {
     }
 
     fn lost(&mut self, ask: AskId, rows: Vec<u32>) {
-        let weight = self.weight(ask);
-        self.missing = true;
-        for row in rows {
-            let row = &mut self.rows[row as usize];
-            row.left -= u64::from(weight);
-            row.settled |= row.decided(self.ballots.agreement);
-        }
+        self.leave_out(self.weights[ask.index()], &rows, Why::CutShort);
         self.go_on();
     }
 }
@@ -180,7 +185,10 @@ impl ByRow for Ensemble {
 #[cfg(test)]
 mod tests {
     use super::super::cases::{heard_all, sure};
-    use super::super::{Compose, End, Heard, Step};
+    use batcher::Instant;
+    use models::Goals;
+
+    use super::super::{Claim, Compose, End, Heard, Step};
     use super::*;
 
     const NOW: Instant = Instant::ZERO;
@@ -252,6 +260,22 @@ mod tests {
         assert_eq!(all.poll_timeout(), UNTIL);
         all.time_passed(UNTIL);
         assert_eq!(end(&heard_all(&mut all)), Some((vec![2], Why::CutShort)));
+    }
+
+    #[test]
+    fn a_voter_that_would_cost_too_much_is_left_out_and_a_cheaper_one_is_asked_in_its_place() {
+        let claim = |cost: f64| Claim { cost: cost.try_into().unwrap(), ..Claim::default() };
+        let goals = Goals { max_cost: 4.0.try_into().ok(), ..Goals::default() };
+        let claims = vec![claim(2.0), claim(3.0), claim(1.0)];
+        let voters = [(0, 5), (1, 4), (2, 3)].map(|(member, weight)| Voter { member, weight });
+        let voters = voters.to_vec();
+        let ballots = Ballots { voters, at_once: 3, agreement: None };
+        let mut all = Ensemble::new(ballots, 1, Limits { until: UNTIL, goals, claims });
+        assert_eq!(asked(&heard_all(&mut all)), [(0, vec![0]), (2, vec![0])]);
+        says(&mut all, 1, &[sure(8, 0.3)]);
+        assert_eq!(heard_all(&mut all), [], "the vote of 5 is not there yet");
+        all.heard(AskId(0), Heard::Failed, NOW);
+        assert_eq!(end(&heard_all(&mut all)), Some((vec![1], Why::Sure)));
     }
 
     #[test]

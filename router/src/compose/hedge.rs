@@ -4,9 +4,19 @@
 use std::time::Duration;
 
 use batcher::Instant;
+use models::{Cost, Goals};
 
 use super::asks::Asks;
-use super::{AskId, Compose, Heard, Step, Why};
+use super::{AskId, Compose, Heard, Limits, Step, Why};
+
+/// The goals of the second request, beside a first whose answer costs that: together they cost no more than `goals` say.
+/// `None` where nothing is left.
+#[must_use]
+pub fn beside(goals: Goals, first: Cost) -> Option<Goals> {
+    let Some(most) = goals.max_cost else { return Some(goals) };
+    let left = Cost::try_from(f64::from(most) - f64::from(first)).ok()?;
+    Some(Goals { max_cost: Some(left), ..goals })
+}
 
 /// A request with a second try.
 #[derive(Debug)]
@@ -30,8 +40,9 @@ impl Hedge {
     /// Without members or rows.
     #[must_use]
     pub fn new(members: Vec<usize>, rows: u32, patience: f64) -> Self {
-        let mut hedge =
-            Self { members, rows, asked: 0, patience, next: Instant::NEVER, asks: Asks::default() };
+        // Whom a member stands for is known only once the scheduler has chosen: see [`beside`].
+        let asks = Asks::new(Limits::from(Instant::NEVER), rows);
+        let mut hedge = Self { members, rows, asked: 0, patience, next: Instant::NEVER, asks };
         hedge.go_on();
         hedge
     }
@@ -110,6 +121,16 @@ mod tests {
         assert_eq!(heard_all(&mut hedge), [ask(0, 3)]);
         hedge.heard(AskId(0), Heard::Entered(10 * MS), NOW);
         hedge
+    }
+
+    #[test]
+    fn the_second_may_cost_what_the_first_leaves() {
+        let cost = |cost: f64| Cost::try_from(cost).unwrap();
+        let goals = |most| Goals { max_cost: most, ..Goals::default() };
+        assert_eq!(beside(goals(None), cost(9.0)), Some(goals(None)));
+        let left = beside(goals(Some(cost(9.5))), cost(9.0));
+        assert_eq!(left, Some(goals(Some(cost(0.5)))));
+        assert_eq!(beside(goals(Some(cost(9.0))), cost(9.5)), None);
     }
 
     #[test]
