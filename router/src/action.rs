@@ -6,7 +6,7 @@ use batcher::RequestId;
 use models::{BatchId, ExecutorId, VariantId};
 use serde::{Deserialize, Serialize};
 
-use crate::select::Draw;
+use crate::select::{Because, Draw};
 
 /// Something to do, in the order given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +49,9 @@ pub enum Action {
         /// How the policy drew it, where chance decided; to be handed back with [`crate::Event::Feedback`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         draw: Option<Draw>,
+        /// Why that one; `None` only in recordings that are older than this field.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        because: Option<Because>,
     },
     /// Tell a client that there will be no answer. Final.
     Reply {
@@ -86,6 +89,9 @@ pub enum Rejection {
     DeadlineUnreachable {
         /// From arrival, when the answer would have come.
         predicted: Duration,
+        /// Of a task's request, whose answer that would have been: nobody's would have come sooner.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        soonest: Option<VariantId>,
     },
     /// At its arrival: no variant of the task is as accurate and as cheap as it asks.
     GoalsImpossible {
@@ -115,7 +121,7 @@ pub enum Rejection {
 impl Rejection {
     /// One of each, in the order of [`Self::index`].
     pub const ALL: [Self; 11] = [
-        Self::DeadlineUnreachable { predicted: Duration::ZERO },
+        Self::DeadlineUnreachable { predicted: Duration::ZERO, soonest: None },
         Self::DeadlineHopeless,
         Self::QueueFull,
         Self::TooManyShapes,
@@ -144,6 +150,14 @@ impl Rejection {
             Self::GoalsImpossible { .. } => 9,
             Self::LoadFailed => 10,
         }
+    }
+
+    /// The same, of a task's request that this variant would have answered first.
+    pub(crate) fn of_soonest(mut self, variant: VariantId) -> Self {
+        if let Self::DeadlineUnreachable { soonest, .. } = &mut self {
+            *soonest = Some(variant);
+        }
+        self
     }
 
     /// Whether the deadline is the reason.

@@ -30,5 +30,5 @@ pub use event::{Choice, Event, PolicyNames, Shape, ShapeId, TaskSpec, VariantSpe
 pub use recording::Line;
 pub use router::{Batch, Reason, Router, RouterSettings, UnknownSetting};
 pub use router::{Demand, MemberDemand, TaskDemand, VariantDemand};
-pub use select::{Draw, SELECTIONS, SelectEntry};
+pub use select::{Because, Draw, SELECTIONS, SelectEntry};
 pub use tally::Tally;

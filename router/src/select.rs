@@ -1,5 +1,6 @@
 //! Which variant of a task answers? One policy, one file, one row in [`SELECTIONS`].
 
+mod because;
 #[cfg(test)]
 mod cases;
 mod cheapest;
@@ -19,10 +20,17 @@ use batcher::Instant;
 use models::{Accuracy, Cost, Objective, Share, VariantId};
 use serde::{Deserialize, Serialize};
 
+pub use self::because::Because;
+
 /// Chooses among the variants that are accurate and cheap enough for a request.
 pub(crate) trait Select: Send {
     /// The one that is to answer; `None` only where there is none.
     fn choose(&mut self, ask: &mut Ask<'_>) -> Option<Prospect>;
+
+    /// The one that the next request would get; a policy that remembers its choices does not remember this one.
+    fn peek(&mut self, ask: &mut Ask<'_>) -> Option<Prospect> {
+        self.choose(ask)
+    }
 
     /// A batch ran, of whichever variant.
     fn ran(&mut self, _run: Run) {}

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use batcher::{Deadline, Instant, PolicySettings, Request, RequestId};
 use models::{ExecutorId, Goals, LatencyProfile, Objective, TaskId, VariantId};
-use router::{Action, Choice, Event, Rejection, Router, RouterSettings, Shape, ShapeId, TaskSpec};
+use router::{
+    Action, Because, Choice, Event, Rejection, Router, RouterSettings, Shape, ShapeId, TaskSpec,
+};
 use router::{SELECTIONS, VariantSpec};
 
 const MS: Duration = Duration::from_millis(1);
@@ -51,6 +53,11 @@ fn world(policy: &str) -> World {
 impl World {
     /// The variant that a request of that deadline gets, or why none.
     fn ask(&mut self, within_ms: u32, goals: Goals) -> Result<u32, Rejection> {
+        self.ask_why(within_ms, goals).map(|(variant, _)| variant)
+    }
+
+    /// The same, and why that one.
+    fn ask_why(&mut self, within_ms: u32, goals: Goals) -> Result<(u32, Because), Rejection> {
         let id = RequestId(self.next);
         self.next += 1;
         let deadline = Deadline(self.now + within_ms * MS);
@@ -60,8 +67,8 @@ impl World {
         let mut found = None;
         while let Some(action) = self.router.poll_action() {
             match action {
-                Action::Choose { id: other, variant, .. } if other == id => {
-                    found = Some(Ok(variant.0));
+                Action::Choose { id: other, variant, because, .. } if other == id => {
+                    found = Some(Ok((variant.0, because.unwrap())));
                 }
                 Action::Reply { id: other, rejection } if other == id => {
                     found = Some(Err(rejection));
@@ -105,7 +112,44 @@ fn goals_are_met_or_refused_with_what_comes_nearest() {
     assert_eq!(world.ask(100, goals(0.85, 0.5, None)), nearest(1));
     assert_eq!(world.ask(100, goals(0.995, 99.0, None)), nearest(0));
     let late = world.ask(5, goals(0.85, 99.0, None));
-    assert!(matches!(late, Err(Rejection::DeadlineUnreachable { .. })), "{late:?}");
+    let by = |soonest| match late {
+        Err(Rejection::DeadlineUnreachable { soonest: Some(by), .. }) => by == soonest,
+        Ok(_) | Err(_) => false,
+    };
+    assert!(by(VariantId(1)), "the sooner of the two that are accurate enough: {late:?}");
+}
+
+#[test]
+fn every_choice_says_why() {
+    let mut calm = world("most_accurate_in_time");
+    assert_eq!(calm.ask_why(100, Goals::default()), Ok((0, Because::MostAccurate)));
+    assert_eq!(calm.ask_why(21, Goals::default()), Ok((2, Because::SteppedDown)));
+    let latency = goals(0.0, 99.0, Some(Objective::Latency));
+    assert_eq!(calm.ask_why(100, latency), Ok((2, Because::Soonest)));
+    let cost = goals(0.85, 99.0, Some(Objective::Cost));
+    assert_eq!(calm.ask_why(100, cost), Ok((1, Because::Cheapest)));
+    assert_eq!(calm.ask_why(1000, goals(0.95, 99.0, None)), Ok((0, Because::Only)));
+    for (policy, because) in [
+        ("fixed", Because::Listed),
+        ("expected_accuracy", Because::Expected),
+        ("exp3", Because::Drawn),
+        // There is no plan yet.
+        ("planned", Because::MostAccurate),
+    ] {
+        assert_eq!(world(policy).ask_why(100, Goals::default()).unwrap().1, because, "{policy}");
+    }
+}
+
+#[test]
+fn who_answers_in_place_of_one_whose_door_is_shut_says_so() {
+    let mut world = world("fixed");
+    let why: Vec<_> =
+        (0..3).map(|_| world.ask_why(1, Goals::default()).map(|(_, why)| why)).collect();
+    assert_eq!(why[0], Ok(Because::Listed), "{why:?}");
+    let mut slow = self::world("most_accurate_in_time");
+    (0..1001).for_each(|_| drop(slow.ask(u32::MAX / 2, goals(0.95, 99.0, None))));
+    let full = slow.ask_why(u32::MAX / 2, Goals::default());
+    assert_eq!(full, Ok((2, Because::Instead)));
 }
 
 #[test]

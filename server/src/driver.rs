@@ -18,8 +18,8 @@ use gpu::{Completion, InputPart, Output, RunError, Timing, Worker};
 use models::{Adapter, BatchId, ExecutorId, Goals, TaskId, VariantId};
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use router::{
-    Action, Event, Line, PolicyNames, Prediction, Rejection, Router, Shape, ShapeId, Tally,
-    TaskSpec, mix,
+    Action, Because, Event, Line, PolicyNames, Prediction, Rejection, Router, Shape, ShapeId,
+    Tally, TaskSpec, mix,
 };
 use tokio::sync::oneshot;
 
@@ -212,7 +212,7 @@ impl Driver {
         self.planner.notify_one();
     }
 
-    /// Who would answer a request of one row of that task now, and when from its arrival.
+    /// Who would answer a request of one row of that task now, when from its arrival, and why that one.
     ///
     /// # Errors
     /// Why nobody.
@@ -221,7 +221,7 @@ impl Driver {
         task: TaskId,
         goals: Goals,
         within: Option<Duration>,
-    ) -> Result<(VariantId, Duration), Rejection> {
+    ) -> Result<(VariantId, Duration, Because), Rejection> {
         let mut state = self.state.lock();
         let now = self.clock.now();
         let way = within.map_or(Duration::ZERO, |within| self.way_out.allowance(within));
@@ -317,8 +317,8 @@ impl Driver {
                 Action::Abort { .. } => {
                     unreachable!("no executor here says that it breaks off runs")
                 }
-                Action::Choose { variant, predicted, draw, .. } => {
-                    state.chosen = Some(Pick { variant, predicted, draw });
+                Action::Choose { variant, predicted, draw, because, .. } => {
+                    state.chosen = Some(Pick { variant, predicted, draw, because });
                 }
                 Action::Reply { id, rejection } => state.ledger.refuse(id, rejection),
                 Action::Unload { variant } => {

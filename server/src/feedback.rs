@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     fn pick(variant: u32) -> Pick {
-        Pick { variant: VariantId(variant), predicted: Duration::ZERO, draw: None }
+        Pick { variant: VariantId(variant), predicted: Duration::ZERO, draw: None, because: None }
     }
 
     #[test]

@@ -113,8 +113,10 @@ pub struct Chosen {
     pub accuracy: Accuracy,
     /// What its answers cost next to the others'.
     pub cost: Cost,
-    /// From arrival, when the answer was predicted to be there.
-    pub predicted: Duration,
+    /// Why that one answered, where one alone did.
+    pub reason: Option<&'static str>,
+    /// From arrival, when the answer of the first asked was predicted to be there, where it was.
+    pub predicted: Option<Duration>,
     /// When it was.
     pub took: Duration,
     /// Names this answer to whoever says later what it was worth; empty where nobody can.
@@ -146,9 +148,10 @@ impl Chosen {
             ("variant", Told::Text(variant)),
             ("accuracy", Told::Number(self.accuracy.into())),
             ("cost", Told::Number(self.cost.into())),
-            ("predicted_us", micros(self.predicted)),
             ("latency_us", micros(self.took)),
         ];
+        told.extend(self.reason.map(|reason| ("reason", Told::Text(reason.to_owned()))));
+        told.extend(self.predicted.map(|predicted| ("predicted_us", micros(predicted))));
         // Answers of cascades and ensembles have none.
         if !self.answer_id.is_empty() {
             told.push(("answer_id", Told::Text(self.answer_id.clone())));

@@ -3,6 +3,7 @@
 mod cached;
 mod coded;
 mod composed;
+mod deciding;
 mod feedback;
 mod inference;
 mod places;

@@ -51,8 +51,8 @@ pub struct Refusal {
     pub predicted: Option<Duration>,
     /// From now, when it was wanted.
     pub deadline: Option<Duration>,
-    /// From now, when to try again.
-    pub retry_after: Duration,
+    /// From now, when to try again; `None` where the same request can never succeed, so that it is wrong, not unlucky.
+    pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
@@ -65,7 +65,7 @@ impl Refusal {
         let times = [
             ("predicted_ms", self.predicted),
             ("deadline_ms", self.deadline),
-            ("retry_after_ms", Some(self.retry_after)),
+            ("retry_after_ms", self.retry_after),
         ];
         for (key, time) in times {
             let number = time.map_or("null".to_owned(), |time| milliseconds(time).to_string());
@@ -125,7 +125,9 @@ impl Failure {
 
     fn row(&self) -> (u16, tonic::Code) {
         match self {
-            Self::Invalid(_) => (400, tonic::Code::InvalidArgument),
+            Self::Refused(Refusal { retry_after: None, .. }) | Self::Invalid(_) => {
+                (400, tonic::Code::InvalidArgument)
+            }
             Self::NotFound(_) => (404, tonic::Code::NotFound),
             Self::Unsupported(_) => (501, tonic::Code::Unimplemented),
             Self::TooLarge(_) => (413, tonic::Code::ResourceExhausted),
@@ -165,7 +167,7 @@ mod tests {
             reason: "queue_full",
             predicted: None,
             deadline: Some(Duration::from_micros(12_345)),
-            retry_after: Duration::from_millis(7),
+            retry_after: Some(Duration::from_millis(7)),
         };
         let json = refusal.to_json();
         assert!(json.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{json}");

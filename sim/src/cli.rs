@@ -96,7 +96,7 @@ impl Command {
                     .map_err(|error| format!("{file}: {error}"))?;
                 let replayed =
                     sim::replay(text.lines()).map_err(|error| format!("{file}: {error}"))?;
-                Ok(format!("{} events gave the same {} actions", replayed.events, replayed.actions))
+                Ok(replayed.to_string())
             }
             Self::Validate(validate) => validate.run(),
             Self::Fuzz { seeds, from } => {

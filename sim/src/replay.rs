@@ -6,8 +6,10 @@ mod predicted;
 mod runs;
 mod validate;
 
+use std::collections::BTreeMap;
+
 use batcher::Instant;
-use router::{Action, Line, Router};
+use router::{Action, Because, Line, Rejection, Router};
 
 pub use self::runs::Times;
 pub use self::validate::{Comparison, Validated, Validation, validate};
@@ -19,6 +21,19 @@ pub struct Replayed {
     pub events: u64,
     /// Actions compared.
     pub actions: u64,
+    /// Choices of variants for requests of tasks, by why.
+    pub choices: BTreeMap<Because, u64>,
+}
+
+impl std::fmt::Display for Replayed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} events gave the same {} actions", self.events, self.actions)?;
+        for (nth, (because, count)) in self.choices.iter().enumerate() {
+            let before = if nth == 0 { "; variants chosen by reason: " } else { ", " };
+            write!(f, "{before}{} {count}", because.name())?;
+        }
+        Ok(())
+    }
 }
 
 /// Where the router decided otherwise than recorded.
@@ -65,7 +80,7 @@ fn walk<'a>(
     mut see: impl FnMut(&Router, Instant, &Line),
 ) -> Result<Replayed, ReplayError> {
     let mut router: Option<Router> = None;
-    let mut replayed = Replayed { events: 0, actions: 0 };
+    let mut replayed = Replayed { events: 0, actions: 0, choices: BTreeMap::new() };
     let mut at = Instant::ZERO;
     for (index, text) in lines.enumerate() {
         let line = index + 1;
@@ -82,7 +97,10 @@ fn walk<'a>(
             (Some(router), Line::Action(recorded)) => {
                 replayed.actions += 1;
                 let decided = router.poll_action();
-                if decided.as_ref() != Some(recorded) {
+                if let Some(Action::Choose { because: Some(because), .. }) = decided {
+                    *replayed.choices.entry(because).or_default() += 1;
+                }
+                if !decided.as_ref().is_some_and(|decided| same(decided, recorded)) {
                     return Err(Box::new(Difference {
                         line,
                         at,
@@ -110,6 +128,25 @@ fn walk<'a>(
         }
     }
     Ok(replayed)
+}
+
+/// Whether that was decided. Recordings that are older than reasons have none, nor whom a refused task's request would
+/// have had its answer from.
+fn same(decided: &Action, recorded: &Action) -> bool {
+    let mut decided = decided.clone();
+    if let (Action::Choose { because, .. }, Action::Choose { because: None, .. }) =
+        (&mut decided, recorded)
+    {
+        *because = None;
+    }
+    if let Action::Reply { rejection: Rejection::DeadlineUnreachable { soonest, .. }, .. } =
+        &mut decided
+        && let Action::Reply { rejection, .. } = recorded
+        && let Rejection::DeadlineUnreachable { soonest: None, .. } = rejection
+    {
+        *soonest = None;
+    }
+    decided == *recorded
 }
 
 /// Before the next event the router must have said all that was recorded and no more.

@@ -1,7 +1,7 @@
 //! Tasks in worlds: requests step down variants under load, and the invariants hold under every policy.
 #![cfg(test)]
 
-use router::{Event, Line, SELECTIONS};
+use router::{Action, Because, Event, Line, SELECTIONS};
 use sim::{Report, Scenario, World};
 
 /// Variants of 20, 8 and 2 ms on two executors, that are right in 0.99, 0.95 and 0.85 of cases.
@@ -89,6 +89,29 @@ fn a_history_with_plans_replays_without_planning_again() {
         history.lines.iter().map(|line| serde_json::to_string(line).unwrap()).collect();
     let replayed = sim::replay(lines.iter().map(String::as_str));
     assert!(replayed.is_ok(), "{replayed:?}");
+}
+
+#[test]
+fn a_replay_counts_why_variants_were_chosen_also_of_recordings_that_do_not_say() {
+    let scenario = scenario(400.0, "most_accurate_in_time");
+    let mut world = World::new(&scenario).unwrap();
+    world.keep_history(&scenario);
+    let (report, mut history) = world.run().unwrap();
+    let replayed = |lines: &[Line]| {
+        let lines: Vec<_> = lines.iter().map(|line| serde_json::to_string(line).unwrap()).collect();
+        sim::replay(lines.iter().map(String::as_str)).unwrap()
+    };
+    let told = replayed(&history.lines);
+    let chosen: u64 = told.choices.values().sum();
+    assert!(chosen > 0 && chosen <= report.total().offered, "{told}");
+    assert!(told.choices[&Because::SteppedDown] > 0, "{told}");
+    assert!(told.to_string().contains(", stepped_down "), "{told}");
+    for line in &mut history.lines {
+        if let Line::Action(Action::Choose { because, .. }) = line {
+            *because = None;
+        }
+    }
+    assert_eq!(replayed(&history.lines), told);
 }
 
 #[test]

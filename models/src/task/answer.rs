@@ -42,7 +42,7 @@ pub struct ConfidenceRules {
 }
 
 /// What the scores of classes are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scores {
     /// Shares of 1.
@@ -53,7 +53,7 @@ pub enum Scores {
 }
 
 /// What of the scores says how sure a variant is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Measure {
     /// That of the first class.

@@ -89,7 +89,7 @@ fn waiting<'a>(ask: &Ask<'a>, index: usize, at: usize) -> &'a Request {
 }
 
 fn unreachable_at(end: Instant, ask: &Ask<'_>) -> Rejection {
-    Rejection::DeadlineUnreachable { predicted: end.since(ask.now) }
+    Rejection::DeadlineUnreachable { predicted: end.since(ask.now), soonest: None }
 }
 
 /// A batch of the prediction, growing.
@@ -221,7 +221,7 @@ mod tests {
     }
 
     fn predicted(ms: u64) -> Result<(), Rejection> {
-        Err(Rejection::DeadlineUnreachable { predicted: Duration::from_millis(ms) })
+        Err(Rejection::DeadlineUnreachable { predicted: Duration::from_millis(ms), soonest: None })
     }
 
     #[test]

@@ -46,7 +46,8 @@ impl Admission for Priced {
         }
         let end = earliest + ask.profile.time(ask.request.rows);
         if end > ask.request.deadline.0 {
-            return Err(Rejection::DeadlineUnreachable { predicted: end.since(ask.now) });
+            let predicted = end.since(ask.now);
+            return Err(Rejection::DeadlineUnreachable { predicted, soonest: None });
         }
         let until = ask.request.deadline.0.min(ask.now + HORIZON);
         let worth = worth(ask, until);
@@ -166,7 +167,7 @@ mod tests {
     #[test]
     fn what_cannot_be_in_time_is_refused_at_any_price() {
         let late = Ahead(96 * MS, Duration::ZERO);
-        let predicted = Rejection::DeadlineUnreachable { predicted: 101 * MS };
+        let predicted = Rejection::DeadlineUnreachable { predicted: 101 * MS, soonest: None };
         assert_eq!(admit(&mut Priced::default(), 1, &late), Err(predicted));
         let none = Ahead(Instant::NEVER.since(Instant::ZERO), Duration::ZERO);
         assert_eq!(admit(&mut Priced::default(), 1, &none), Err(Rejection::NoExecutor));

@@ -86,6 +86,7 @@ impl Router {
             let task = self.tasks.get_mut(task.index()).and_then(Option::as_mut);
             if let Some(task) = task {
                 task.policy.follow(shares);
+                task.planned = !shares.is_empty();
             }
         }
     }

@@ -10,7 +10,7 @@ use super::{Router, Variant};
 use crate::cluster::Cluster;
 use crate::lane::{Lane, LaneId};
 use crate::roster::Roster;
-use crate::select::{self, Ask, Draw, Prospect, SELECTIONS, Select, Verdict};
+use crate::select::{self, Ask, Because, Draw, Prospect, SELECTIONS, Select, Verdict};
 use crate::{Action, Choice, Rejection, Shape, ShapeId, TaskSpec};
 
 /// A task that takes requests.
@@ -20,6 +20,12 @@ pub(super) struct Task {
     /// The name of the policy.
     named: String,
     pub(super) policy: Box<dyn Select>,
+    /// Why the policy chooses whom it wants.
+    wants: Because,
+    /// Who would be chosen is looked at; nobody is.
+    looked_at: bool,
+    /// There is a plan that the policy follows.
+    pub(super) planned: bool,
     /// For requests that state an objective, in the order of [`Objective::ALL`].
     pub(super) objectives: [Box<dyn Select>; 3],
     /// For whoever decides where variants are.
@@ -42,7 +48,27 @@ impl Task {
         policy.seed(spec.task.index() as u64);
         let objectives =
             Objective::ALL.map(|(_, objective)| (select::by_objective(objective).build)());
-        Self { choices, named: spec.policy, policy, objectives, wishes }
+        let wants = Because::of_policy(&spec.policy);
+        let named = spec.policy;
+        Self { choices, named, policy, wants, planned: false, looked_at: false, objectives, wishes }
+    }
+
+    /// Why that one of them was just chosen; where chance decides, `drawn` says whether it did.
+    fn because(&self, chosen: &Prospect, budget: Duration, goals: Goals, drawn: bool) -> Because {
+        let wants = match goals.objective {
+            Some(Objective::Accuracy) => Because::MostAccurate,
+            Some(Objective::Latency) => Because::Soonest,
+            Some(Objective::Cost) => Because::Cheapest,
+            None => self.wants,
+        };
+        // Before the first plan, and where nobody is in time to be drawn.
+        let unplanned = wants == Because::Planned && !self.planned;
+        let undrawn = wants == Because::Drawn && !drawn;
+        let wants = if unplanned { Because::MostAccurate } else { wants };
+        let wants = if undrawn { Because::Soonest } else { wants };
+        let allowed = self.choices.iter().map(|(_, choice)| choice);
+        let allowed = allowed.filter(|choice| goals.allow(choice.accuracy, choice.cost));
+        wants.of_choice(chosen, budget, allowed)
     }
 
     fn policy(&mut self, objective: Option<Objective>) -> &mut dyn Select {
@@ -84,8 +110,8 @@ impl Router {
         }
     }
 
-    /// Who would answer a request of one row and that deadline, and when from now, as its door stands. For requests
-    /// that state an objective, since those policies learn nothing from being asked.
+    /// Who would answer a request of one row and that deadline, when from now, and why that one, before any door. It
+    /// changes nothing.
     ///
     /// # Errors
     /// Why nobody.
@@ -95,19 +121,24 @@ impl Router {
         goals: Goals,
         deadline: Deadline,
         now: Instant,
-    ) -> Result<(VariantId, Duration), Rejection> {
+    ) -> Result<(VariantId, Duration, Because), Rejection> {
         let request =
             Request { id: RequestId(u64::MAX), rows: 1, priority: 1, arrived: now, deadline };
         let mut tasks = std::mem::take(&mut self.tasks);
         let state = tasks.get_mut(task.index()).and_then(Option::as_mut);
-        let objective = Some(goals.objective.unwrap_or(Objective::Accuracy));
-        let goals = Goals { objective, ..goals };
         let shape = Shape { id: ShapeId(0), elements: 0 };
-        let chosen = state
-            .ok_or(Rejection::NotServed)
-            .and_then(|task| self.choose(&request, task, (goals, shape), now));
+        let chosen = state.ok_or(Rejection::NotServed).and_then(|task| {
+            task.looked_at = true;
+            let chosen = self.choose(&request, task, (goals, shape), now);
+            task.looked_at = false;
+            let budget = budget(&request, now);
+            chosen.map(|chosen| {
+                let because = task.because(&chosen, budget, goals, chosen.end() <= budget);
+                (chosen.variant, chosen.end(), because)
+            })
+        });
         self.tasks = tasks;
-        chosen.map(|prospect| (prospect.variant, prospect.end()))
+        chosen
     }
 
     pub(super) fn task_arrived(
@@ -119,9 +150,10 @@ impl Router {
     ) {
         self.tally.arrived += 1;
         match self.enter_task(request, task, (goals, shape), now) {
-            Ok((lane, prospect, draw)) => {
+            Ok(Entered { lane, prospect, draw, because }) => {
                 let (id, variant, predicted) = (request.id, prospect.variant, prospect.end());
-                self.actions.push_back(Action::Choose { id, variant, predicted, draw });
+                let because = Some(because);
+                self.actions.push_back(Action::Choose { id, variant, predicted, draw, because });
                 self.joined(lane, now);
             }
             Err(rejection) => self.refuse(request.id, rejection),
@@ -134,7 +166,7 @@ impl Router {
         task: TaskId,
         (goals, shape): (Goals, Shape),
         now: Instant,
-    ) -> Result<(LaneId, Prospect, Option<Draw>), Rejection> {
+    ) -> Result<Entered, Rejection> {
         if self.draining {
             return Err(Rejection::Draining);
         }
@@ -154,20 +186,25 @@ impl Router {
         task: &mut Task,
         (goals, shape): (Goals, Shape),
         now: Instant,
-    ) -> Result<(LaneId, Prospect, Option<Draw>), Rejection> {
+    ) -> Result<Entered, Rejection> {
         self.note_wish(request, task, (goals, shape));
         task.policy(goals.objective).arrived(request.rows, budget(request, now), now);
         let chosen = self.choose(request, task, (goals, shape), now)?;
         let refused = match self.enter(request, chosen.variant, shape, now) {
-            Ok(lane) => return Ok((lane, chosen, task.policy(goals.objective).drawn())),
+            Ok(lane) => {
+                let draw = task.policy(goals.objective).drawn();
+                let because = task.because(&chosen, budget(request, now), goals, draw.is_some());
+                return Ok(Entered { lane, prospect: chosen, draw, because });
+            }
             Err(refused) => refused,
         };
         let soonest = self.choose(request, task, (goals.at_once(), shape), now)?;
         if soonest.variant == chosen.variant {
-            return Err(refused);
+            return Err(refused.of_soonest(soonest.variant));
         }
-        let lane = self.enter_instead(request, soonest.variant, shape, now)?;
-        Ok((lane, soonest, None))
+        let lane = self.enter_instead(request, soonest.variant, shape, now);
+        let lane = lane.map_err(|refused| refused.of_soonest(soonest.variant))?;
+        Ok(Entered { lane, prospect: soonest, draw: None, because: Because::Instead })
     }
 
     fn choose(
@@ -192,7 +229,9 @@ impl Router {
                 .filter(|(_, choice)| goals.allow(choice.accuracy, choice.cost))
                 .filter_map(|&(place, choice)| view.prospect(place, choice));
             let ask = &mut Ask { budget, prospects: &mut allowed };
-            chosen = task.policy(goals.objective).choose(ask);
+            let looked_at = task.looked_at;
+            let policy = task.policy(goals.objective);
+            chosen = if looked_at { policy.peek(ask) } else { policy.choose(ask) };
         }
         let chosen = chosen.ok_or_else(|| self.nearest(&choices, goals));
         task.choices = choices;
@@ -224,6 +263,14 @@ impl Router {
     pub(super) fn serving(&self, variant: VariantId) -> Option<&Variant> {
         self.variant(variant).filter(|variant| !variant.retired)
     }
+}
+
+/// A task's request in the lane of the variant chosen.
+struct Entered {
+    lane: LaneId,
+    prospect: Prospect,
+    draw: Option<Draw>,
+    because: Because,
 }
 
 /// The variants of a task as one request sees them.

@@ -24,6 +24,35 @@ pub(super) fn prospects(wait_ms: u64) -> Vec<Prospect> {
     table.into_iter().map(prospect).collect()
 }
 
+#[test]
+fn a_look_at_who_would_be_chosen_changes_nothing() {
+    let budget = Duration::from_millis(40);
+    for entry in &SELECTIONS {
+        let one = |looks: usize| {
+            let mut policy = (entry.build)();
+            policy.follow(&[(VariantId(0), 0.5), (VariantId(2), 0.5)]);
+            let mut ask = |look: bool, wait| {
+                let mut given = prospects(wait).into_iter();
+                let mut ask = Ask { budget, prospects: &mut given };
+                let found = if look { policy.peek(&mut ask) } else { policy.choose(&mut ask) };
+                found.unwrap().variant.0
+            };
+            let mut chosen = Vec::new();
+            for wait in (0..30).rev() {
+                let looked: Vec<_> = (0..looks).map(|_| ask(true, wait)).collect();
+                chosen.push(ask(false, wait));
+                assert!(
+                    looked.iter().all(|seen| *seen == chosen[chosen.len() - 1]),
+                    "{}",
+                    entry.name
+                );
+            }
+            chosen
+        };
+        assert_eq!(one(0), one(3), "{}", entry.name);
+    }
+}
+
 fn choose(policy: &str, wait_ms: u64, budget: Duration) -> u32 {
     let entry = SELECTIONS.iter().find(|entry| entry.name == policy).unwrap();
     let mut prospects = prospects(wait_ms).into_iter();

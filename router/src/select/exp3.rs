@@ -20,6 +20,7 @@ pub(super) const ENTRY: SelectEntry = SelectEntry {
 /// Variants remembered: twice as many as a task has at most, since one that is loaded again is another.
 const ARMS_MAX: usize = 400;
 
+#[derive(Clone)]
 struct Exp3 {
     random: Pcg64Mcg,
     /// In the order in which they were first seen.
@@ -79,6 +80,13 @@ impl Select for Exp3 {
         };
         self.drawn = Some(Draw { chance, advised: 0 });
         self.in_time.get(place).copied()
+    }
+
+    fn peek(&mut self, ask: &mut Ask<'_>) -> Option<Prospect> {
+        let before = self.clone();
+        let found = self.choose(ask);
+        *self = before;
+        found
     }
 
     fn seed(&mut self, seed: u64) {

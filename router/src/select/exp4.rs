@@ -68,8 +68,12 @@ impl Exp4 {
     }
 }
 
-impl Select for Exp4 {
-    fn choose(&mut self, ask: &mut Ask<'_>) -> Option<Prospect> {
+impl Exp4 {
+    fn draw(
+        &mut self,
+        ask: &mut Ask<'_>,
+        advice: fn(&mut dyn Select, &mut Ask<'_>) -> Option<Prospect>,
+    ) -> Option<Prospect> {
         self.prospects.clear();
         self.prospects.extend(&mut *ask.prospects);
         self.advised.clear();
@@ -77,7 +81,7 @@ impl Select for Exp4 {
         for expert in 0..EXPERTS.len() {
             let mut prospects = self.prospects.iter().copied();
             let mut ask = Ask { budget: ask.budget, prospects: &mut prospects };
-            if let Some(advice) = self.experts[expert].choose(&mut ask) {
+            if let Some(advice) = advice(&mut *self.experts[expert], &mut ask) {
                 self.note(advice, expert);
             }
         }
@@ -85,6 +89,19 @@ impl Select for Exp4 {
         let chosen = drawn.map(|(place, chance)| (self.advised[place], chance));
         self.drawn = chosen.map(|((_, advised), chance)| Draw { chance, advised });
         chosen.map(|((prospect, _), _)| prospect)
+    }
+}
+
+impl Select for Exp4 {
+    fn choose(&mut self, ask: &mut Ask<'_>) -> Option<Prospect> {
+        self.draw(ask, |expert, ask| expert.choose(ask))
+    }
+
+    fn peek(&mut self, ask: &mut Ask<'_>) -> Option<Prospect> {
+        let before = (self.random.clone(), self.drawn);
+        let found = self.draw(ask, |expert, ask| expert.peek(ask));
+        (self.random, self.drawn) = before;
+        found
     }
 
     fn ran(&mut self, run: Run) {

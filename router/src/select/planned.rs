@@ -38,6 +38,7 @@ struct Planned {
     budget: Option<f64>,
 }
 
+#[derive(Clone, Copy)]
 struct Share {
     variant: VariantId,
     share: f64,
@@ -78,6 +79,13 @@ impl Select for Planned {
             keep_sooner(&mut first, &prospect);
         }
         better.or(first)
+    }
+
+    fn peek(&mut self, ask: &mut Ask<'_>) -> Option<Prospect> {
+        let before = self.shares.clone();
+        let found = self.choose(ask);
+        self.shares = before;
+        found
     }
 
     fn arrived(&mut self, rows: u32, budget: Duration, now: Instant) {

@@ -40,6 +40,13 @@ impl Select for SlackBuckets {
         }
         first
     }
+
+    fn peek(&mut self, ask: &mut Ask<'_>) -> Option<Prospect> {
+        let longest = self.longest;
+        let found = self.choose(ask);
+        self.longest = longest;
+        found
+    }
 }
 
 /// A run or slack of centuries is as long as one of 584 years.

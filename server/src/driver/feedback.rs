@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use models::{Share, TaskId, VariantId};
-use router::{Draw, Event};
+use router::{Because, Draw, Event};
 
 use super::Driver;
 
@@ -16,6 +16,8 @@ pub struct Pick {
     pub predicted: Duration,
     /// How it was drawn, where chance decided; whoever tells of the answer hands it back.
     pub draw: Option<Draw>,
+    /// Why that one; `None` where it was not chosen.
+    pub because: Option<Because>,
 }
 
 impl Pick {

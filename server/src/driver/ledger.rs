@@ -138,7 +138,7 @@ impl Ledger {
 
 impl Member {
     fn refuse(self, mut rejection: Rejection) {
-        if let Rejection::DeadlineUnreachable { predicted } = &mut rejection {
+        if let Rejection::DeadlineUnreachable { predicted, .. } = &mut rejection {
             // For the client, the answer has come when it has made its way out.
             *predicted += self.way;
         }

@@ -104,9 +104,12 @@ struct Retry {
 
 fn details(refusal: &Refusal, code: Code, sentence: &str) -> Bytes {
     let milliseconds = |time: Duration| format!("{:.3}", time.as_secs_f64() * 1e3);
-    let mut metadata =
-        BTreeMap::from([("retry_after_ms".to_owned(), milliseconds(refusal.retry_after))]);
-    for (key, time) in [("predicted_ms", refusal.predicted), ("deadline_ms", refusal.deadline)] {
+    let mut metadata = BTreeMap::new();
+    for (key, time) in [
+        ("predicted_ms", refusal.predicted),
+        ("deadline_ms", refusal.deadline),
+        ("retry_after_ms", refusal.retry_after),
+    ] {
         if let Some(time) = time {
             metadata.insert(key.to_owned(), milliseconds(time));
         }
@@ -116,8 +119,11 @@ fn details(refusal: &Refusal, code: Code, sentence: &str) -> Bytes {
         domain: "punctual".to_owned(),
         metadata,
     };
-    let retry = Retry { delay: prost_types::Duration::try_from(refusal.retry_after).ok() };
-    let details = vec![any("ErrorInfo", &cause), any("RetryInfo", &retry)];
+    let mut details = vec![any("ErrorInfo", &cause)];
+    if let Some(after) = refusal.retry_after {
+        let retry = Retry { delay: prost_types::Duration::try_from(after).ok() };
+        details.push(any("RetryInfo", &retry));
+    }
     RpcStatus { code: i32::from(code), message: sentence.to_owned(), details }
         .encode_to_vec()
         .into()
@@ -140,7 +146,7 @@ mod tests {
             reason: "queue_full",
             predicted: Some(Duration::from_micros(31_250)),
             deadline: None,
-            retry_after: Duration::from_millis(1500),
+            retry_after: Some(Duration::from_millis(1500)),
         }
     }
 

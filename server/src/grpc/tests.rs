@@ -90,7 +90,7 @@ fn refusal() -> Refusal {
         reason: "deadline_unreachable",
         predicted,
         deadline,
-        retry_after: Duration::ZERO,
+        retry_after: Some(Duration::ZERO),
     }
 }
 

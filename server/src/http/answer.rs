@@ -120,14 +120,12 @@ pub fn failure(failure: &Failure) -> Response<Body> {
     match failure {
         Failure::Refused(refusal) | Failure::Crowded(refusal) => {
             let mut response = typed(status, JSON, refusal.to_json().into());
-            // The header knows whole seconds only, and a client must not come back too early.
-            let seconds = refusal
-                .retry_after
-                .as_nanos()
-                .div_ceil(1_000_000_000)
-                .clamp(1, u128::from(u32::MAX));
-            let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
-            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            if let Some(after) = refusal.retry_after {
+                // The header knows whole seconds only, and a client must not come back too early.
+                let seconds = after.as_nanos().div_ceil(1_000_000_000);
+                let seconds = u32::try_from(seconds.max(1)).unwrap_or(u32::MAX);
+                response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            }
             response
         }
         Failure::Encoding(error) => {
@@ -248,7 +246,7 @@ mod tests {
             reason: "deadline_unreachable",
             predicted: Some(Duration::from_micros(7500)),
             deadline: None,
-            retry_after: Duration::from_millis(1001),
+            retry_after: Some(Duration::from_millis(1001)),
         };
         let response = failure(&Failure::Refused(refusal.clone()));
         assert_eq!(
@@ -259,8 +257,13 @@ mod tests {
             text(response).await,
             r#"{"error":"too late","reason":"deadline_unreachable","predicted_ms":7.5,"deadline_ms":null,"retry_after_ms":1001}"#
         );
-        let soon = failure(&Failure::Refused(Refusal { retry_after: Duration::ZERO, ..refusal }));
-        assert_eq!(soon.headers()[RETRY_AFTER], "1");
+        let at =
+            |retry_after| failure(&Failure::Refused(Refusal { retry_after, ..refusal.clone() }));
+        assert_eq!(at(Some(Duration::ZERO)).headers()[RETRY_AFTER], "1");
+        let never = at(None);
+        assert_eq!(never.status().as_u16(), 400);
+        assert!(!never.headers().contains_key(RETRY_AFTER));
+        assert!(text(never).await.ends_with(r#","retry_after_ms":null}"#));
     }
 
     #[tokio::test]

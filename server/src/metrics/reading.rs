@@ -93,7 +93,8 @@ impl ModelMetrics {
     pub(super) fn attainment(&self) -> Option<f64> {
         let met = self.answered_of(Deadline::Met);
         let late = self.answered_of(Deadline::Missed);
-        let unreachable = Rejection::DeadlineUnreachable { predicted: Duration::ZERO };
+        let unreachable =
+            Rejection::DeadlineUnreachable { predicted: Duration::ZERO, soonest: None };
         let for_deadline =
             self.refused_of(&unreachable) + self.refused_of(&Rejection::DeadlineHopeless);
         if met + late + for_deadline == 0 {

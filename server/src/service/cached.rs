@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batcher::Instant;
+use router::Because;
 
 use super::Service;
 use super::inference::{Account, Start, Target, chosen_of, kept_as};
@@ -91,7 +92,9 @@ impl Service {
         let mut account = Account::open(&task.metrics, self.clock, arrived, answer.rows);
         let told = (Cached::Hit, &mut account);
         let response = serve(served, &answer, (request.id.clone(), within), told);
-        let pick = Pick { variant: served.variant, predicted: Duration::ZERO, draw: None };
+        let because = Some(Because::MostAccurate);
+        let (variant, predicted) = (served.variant, Duration::ZERO);
+        let pick = Pick { variant, predicted, draw: None, because };
         let choice = Some(chosen_of(task, best, pick, account.elapsed()));
         let (model, version) = (task.name.clone(), crate::tasks::VERSION.to_owned());
         Some(InferResponse { model, version, choice, ..response })

@@ -216,7 +216,8 @@ impl Run<'_> {
             version: member.served.version,
             accuracy: claim.accuracy,
             cost: cost.unwrap_or(claim.cost),
-            predicted: Duration::ZERO,
+            reason: None,
+            predicted: None,
             took,
             answer_id: String::new(),
             composed: Some(Composed {

@@ -8,9 +8,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use batcher::Instant;
-use models::{Accuracy, Cost, VariantId};
-use router::Rejection;
-use router::compose::{AskId, Compose, End, Heard, Step, Why};
+use models::{Accuracy, Cost, Goals, VariantId};
+use router::compose::{AskId, Compose, End, Heard, Step, Why, hedge};
+use router::{Because, Rejection};
 
 use super::Service;
 use crate::answer::{self, Author};
@@ -22,6 +22,9 @@ use crate::outcome::{Answer, Outcome};
 use crate::status::Failure;
 use crate::tasks::{self, Composition, Task};
 use crate::{rows, votes};
+
+/// Why an answer is that of the second variant asked: the first was late, refused or failed.
+const HEDGED: &str = "hedged";
 
 /// How a request of several variants ended.
 pub(super) enum Ending {
@@ -37,6 +40,28 @@ struct Ask {
     answer: Option<Answer>,
     /// How it was chosen, where the scheduler chose it.
     pick: Option<Pick>,
+    came: Came,
+}
+
+/// What came of a request to a variant, as far as its cost goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    /// It runs, or may have run.
+    Taken,
+    /// The scheduler gave it up.
+    Refused,
+    /// Nobody was asked, since whoever could answer costs too much.
+    Unasked,
+}
+
+/// Whom to ask.
+enum Whom {
+    /// A member.
+    Member(usize),
+    /// Whom the scheduler chooses by these goals.
+    Chosen(Goals),
+    /// Whoever could answer costs too much.
+    Nobody,
 }
 
 /// What has been asked of the scheduler and not ended.
@@ -117,12 +142,35 @@ impl Run<'_> {
         }
     }
 
+    /// A straggler's variant may be stuck as a whole: the second request goes to another, if there is one.
+    fn whom(&self, place: usize) -> Whom {
+        let Some(goals) = self.composition.goals_of(place) else { return Whom::Member(place) };
+        let Some(first) = self.asks.first() else { return Whom::Chosen(goals) };
+        let spent = match first.came {
+            Came::Taken => self.task.claim(&self.task.members[first.member]).cost,
+            Came::Refused | Came::Unasked => Cost::default(),
+        };
+        let Some(goals) = hedge::beside(goals, spent) else { return Whom::Nobody };
+        if let Some(other) = self.task.fastest_but(first.member, goals) {
+            return Whom::Member(other);
+        }
+        let again = self.task.claim(&self.task.members[first.member]);
+        match goals.allow(again.accuracy, again.cost) {
+            true => Whom::Chosen(goals),
+            false => Whom::Nobody,
+        }
+    }
+
     fn ask(&mut self, decides: &mut dyn Compose, ask: AskId, place: usize, wanted: Vec<u32>) {
-        // A straggler's variant may be stuck as a whole: the second request goes to another, if there is one.
-        let first = self.asks.first().map(|first| first.member);
-        let goals = self.composition.goals_of(place);
-        let other = first.zip(goals).and_then(|(first, goals)| self.task.fastest_but(first, goals));
-        let (place, goals) = other.map_or((place, goals), |other| (other, None));
+        let (place, goals) = match self.whom(place) {
+            Whom::Member(place) => (place, None),
+            Whom::Chosen(goals) => (place, Some(goals)),
+            Whom::Nobody => {
+                let (answer, pick, came) = (None, None, Came::Unasked);
+                self.asks.push(Ask { member: 0, rows: wanted, answer, pick, came });
+                return decides.heard(ask, Heard::Refused, self.service.clock.now());
+            }
+        };
         let asked = &self.task.members[place.min(self.task.members.len() - 1)];
         let Inference { shape, inner_shapes, part, priority, deadline, .. } =
             &self.checked.inference;
@@ -147,7 +195,8 @@ impl Run<'_> {
         };
         self.task.members[member].asked.increment(1);
         self.open.push(Open { ask, outcome: Box::pin(ticket.outcome()) });
-        self.asks.push(Ask { member, rows: wanted, answer: None, pick: chosen });
+        let came = Came::Taken;
+        self.asks.push(Ask { member, rows: wanted, answer: None, pick: chosen, came });
         if let Some(Pick { predicted, .. }) = chosen {
             self.predicted.get_or_insert(predicted);
             decides.heard(ask, Heard::Entered(predicted), self.service.clock.now());
@@ -183,6 +232,7 @@ impl Run<'_> {
                 }
             }
             Outcome::Refused(rejection) => {
+                asked.came = Came::Refused;
                 self.refused.get_or_insert(rejection);
                 decides.heard(ask, Heard::Refused, now);
             }
@@ -275,7 +325,17 @@ impl Run<'_> {
         let variant = self.task.members[by.member].served.variant;
         let predicted = self.predicted.unwrap_or_default();
         let pick = by.pick.filter(|pick| pick.variant == variant);
-        self.task.given.give(pick.unwrap_or(Pick { variant, predicted, draw: None }))
+        self.task.given.give(pick.unwrap_or(Pick { variant, predicted, draw: None, because: None }))
+    }
+
+    /// Why an answer that is one variant's is that one's.
+    fn reason(&self, by: &Ask) -> Option<&'static str> {
+        let first = self.asks.first().is_some_and(|first| std::ptr::eq(first, by));
+        match (self.composition.of_one(), first) {
+            (false, _) => None,
+            (true, true) => by.pick?.because.map(Because::name),
+            (true, false) => Some(HEDGED),
+        }
     }
 
     fn chosen(&self, end: &End) -> Chosen {
@@ -288,20 +348,23 @@ impl Run<'_> {
         member.answers.increment(1);
         let rows = f64::from(self.checked.inference.part.rows);
         let cost = |ask: &Ask| f64::from(claim(ask).cost) * ask.rows.len() as f64 / rows;
-        let cost = self.asks.iter().map(cost).sum::<f64>();
-        let whole = end.why != Why::CutShort;
+        let taken = self.asks.iter().filter(|ask| ask.came == Came::Taken);
+        let cost = taken.map(cost).sum::<f64>();
+        let whole = !end.why.short();
         let accuracy: Option<Accuracy> = self.composition.accuracy.filter(|_| whole).or(least);
+        let asked = self.asks.iter().filter(|ask| ask.came != Came::Unasked);
         Chosen {
             model: member.served.model.clone(),
             version: member.served.version,
             accuracy: accuracy.unwrap_or_default(),
             cost: Cost::try_from(cost).unwrap_or(claim(last).cost),
-            predicted: self.predicted.unwrap_or_default(),
+            reason: self.reason(last),
+            predicted: self.predicted,
             took: self.service.clock.now().since(self.arrived),
             answer_id: self.answer_id(last),
             composed: Some(Composed {
                 variants: used.iter().map(|(_, ask, _)| label(ask)).collect(),
-                asked: self.asks.iter().map(label).collect(),
+                asked: asked.map(label).collect(),
                 why: end.why.name(),
             }),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use batcher::Instant;
 use models::Goals;
-use router::Rejection;
+use router::{Because, Rejection};
 
 use super::composed::Ending;
 use super::{Service, refusal};
@@ -230,13 +230,19 @@ impl Target {
         deadline: Option<Duration>,
         id: &str,
     ) -> Refusal {
-        let nearest = match (self, rejection) {
+        let variants = match (self, rejection) {
             (Self::Task(task), Rejection::GoalsImpossible { nearest }) => {
                 task.member(nearest).map(|member| nearest_possible(task, task.claim(member), goals))
             }
+            (Self::Task(task), Rejection::DeadlineUnreachable { soonest: Some(soonest), .. }) => {
+                let by = |member: &Member| {
+                    format!(" by '{}', the first to answer of the variants", member.served.model)
+                };
+                task.member(soonest).map(by)
+            }
             _ => None,
         };
-        refusal::explain(rejection, deadline, id, nearest)
+        refusal::explain(rejection, deadline, id, variants)
     }
 }
 
@@ -313,7 +319,8 @@ pub(super) fn chosen_of(task: &Task, place: usize, pick: Pick, took: Duration) -
         version: member.served.version,
         accuracy: claim.accuracy,
         cost: claim.cost,
-        predicted: pick.predicted,
+        reason: pick.because.map(Because::name),
+        predicted: Some(pick.predicted),
         took,
         answer_id: task.given.give(pick),
         composed: None,

@@ -9,19 +9,19 @@ use crate::status::{Refusal, in_milliseconds};
 /// How long a client should wait before it tries again, where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// Says why the scheduler refused a request, and when to come again; `nearest` says what a task can do instead.
+/// Says why the scheduler refused a request, and when to come again; `task` says what a task's variants can do instead.
 pub(super) fn explain(
     rejection: Rejection,
     deadline: Option<Duration>,
     id: &str,
-    nearest: Option<String>,
+    task: Option<String>,
 ) -> Refusal {
     let within = deadline.map_or("none".to_owned(), in_milliseconds);
     let text = match rejection {
-        Rejection::DeadlineUnreachable { predicted } => {
+        Rejection::DeadlineUnreachable { predicted, .. } => {
+            let (predicted, by) = (in_milliseconds(predicted), task.unwrap_or_default());
             format!(
-                "predicted answer after {}, but the deadline is in {within}; not started",
-                in_milliseconds(predicted)
+                "predicted answer after {predicted}{by}, but the deadline is in {within}; not started"
             )
         }
         Rejection::DeadlineHopeless => {
@@ -34,7 +34,7 @@ pub(super) fn explain(
             "the executor time that the request needs is worth more to others; not started"
                 .to_owned()
         }
-        Rejection::GoalsImpossible { .. } => nearest.unwrap_or_else(|| {
+        Rejection::GoalsImpossible { .. } => task.unwrap_or_else(|| {
             "no variant of the task is as accurate and as cheap as asked".to_owned()
         }),
         Rejection::TooManyShapes => {
@@ -52,7 +52,7 @@ pub(super) fn explain(
     };
     let error = if id.is_empty() { text } else { format!("[request id: {id}] {text}") };
     let predicted = match rejection {
-        Rejection::DeadlineUnreachable { predicted } => Some(predicted),
+        Rejection::DeadlineUnreachable { predicted, .. } => Some(predicted),
         Rejection::DeadlineHopeless
         | Rejection::QueueFull
         | Rejection::PricedOut
@@ -66,7 +66,20 @@ pub(super) fn explain(
     };
     let excess =
         predicted.zip(deadline).map(|(predicted, deadline)| predicted.saturating_sub(deadline));
-    let retry_after = excess.unwrap_or(RETRY_AFTER).max(Duration::from_millis(1));
+    let soon = excess.unwrap_or(RETRY_AFTER).max(Duration::from_millis(1));
+    let retry_after = match rejection {
+        Rejection::GoalsImpossible { .. } => None,
+        Rejection::DeadlineUnreachable { .. }
+        | Rejection::DeadlineHopeless
+        | Rejection::QueueFull
+        | Rejection::PricedOut
+        | Rejection::TooManyShapes
+        | Rejection::NotServed
+        | Rejection::NoExecutor
+        | Rejection::LoadFailed
+        | Rejection::ExecutorLost
+        | Rejection::Draining => Some(soon),
+    };
     Refusal { error, reason: rejection.name(), predicted, deadline, retry_after }
 }
 
@@ -79,7 +92,7 @@ mod tests {
     #[test]
     fn a_refusal_says_what_was_predicted_and_when_to_come_again() {
         let refusal = explain(
-            Rejection::DeadlineUnreachable { predicted: 31 * MS },
+            Rejection::DeadlineUnreachable { predicted: 31 * MS, soonest: None },
             Some(27 * MS),
             "q1",
             None,
@@ -88,7 +101,17 @@ mod tests {
             refusal.error,
             "[request id: q1] predicted answer after 31.0 ms, but the deadline is in 27.0 ms; not started"
         );
-        assert_eq!((refusal.reason, refusal.retry_after), ("deadline_unreachable", 4 * MS));
+        assert_eq!((refusal.reason, refusal.retry_after), ("deadline_unreachable", Some(4 * MS)));
+        let few = Rejection::DeadlineUnreachable {
+            predicted: Duration::from_nanos(4_200),
+            soonest: Some(models::VariantId(0)),
+        };
+        let by = Some(" by 'fast'".to_owned());
+        let refusal = explain(few, Some(Duration::from_micros(1)), "", by);
+        assert_eq!(
+            refusal.error,
+            "predicted answer after 0.004 ms by 'fast', but the deadline is in 0.001 ms; not started"
+        );
         assert_eq!(
             explain(Rejection::QueueFull, None, "", None).error,
             "Exceeds maximum queue size"

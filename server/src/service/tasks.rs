@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use models::{Objective, TaskSettings};
+use models::TaskSettings;
 use prost_reflect::{DynamicMessage, Value};
 use serde_json::json;
 
+use super::deciding::rules_json;
 use super::{ModelMetadata, Service, types};
 use crate::served::Served;
 use crate::status::Failure;
@@ -95,20 +96,19 @@ impl Service {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         let variants: Vec<_> =
             task.members.iter().map(|member| self.member_json(&task, member)).collect();
-        let now: serde_json::Map<_, _> = Objective::ALL
-            .iter()
-            .map(|&(name, objective)| (name.to_owned(), self.choice_json(&task, objective)))
-            .collect();
         let mut shown = json!({
             "task": task.name,
             "policy": rules.policy.as_deref().unwrap_or(router::SELECTIONS[0].name),
+            "answer": rules.answer,
+            "rules": rules_json(&task),
             "slo_ms": rules.slo.map(ms),
             "defaults": {
                 "objective": rules.objective, "min_accuracy": rules.min_accuracy, "max_cost": rules.max_cost,
+                "max_accuracy_loss": rules.max_accuracy_loss,
             },
             "limits": { "accuracy_floor": rules.accuracy_floor, "cost_ceiling": rules.cost_ceiling },
             "variants": variants,
-            "now": now,
+            "now": self.now_json(&task),
         });
         if rules.policy.as_deref() == Some("planned") {
             shown["plan"] = self.plan_json(&task);
@@ -179,19 +179,6 @@ impl Service {
             shown["placement"] = places;
         }
         shown
-    }
-
-    /// Who would answer a request of one row that states this objective and no more.
-    fn choice_json(&self, task: &Task, objective: Objective) -> serde_json::Value {
-        let asked = models::Goals { objective: Some(objective), ..models::Goals::default() };
-        let goals = task.goals(asked);
-        match self.driver.preview(task.id, goals, task.settings.task.slo) {
-            Ok((variant, predicted)) => {
-                let model = task.member(variant).map(|member| member.served.model.clone());
-                json!({ "model": model, "predicted_ms": predicted.as_secs_f64() * 1e3 })
-            }
-            Err(rejection) => json!({ "refused": rejection.name() }),
-        }
     }
 }
 

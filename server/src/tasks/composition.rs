@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use batcher::Instant;
-use models::{Accuracy, AnswerMode, Confidence, EnsembleRules, Goals};
-use router::compose::Compose;
+use models::{Accuracy, AnswerMode, Confidence, Cost, EnsembleRules, Goals, VariantClaim};
 use router::compose::cascade::{Cascade, Stage};
 use router::compose::ensemble::{Ballots, Ensemble, Voter};
 use router::compose::hedge::Hedge;
+use router::compose::{Claim, Compose, Limits};
 
-use super::{Coding, Task};
+use super::{Coding, Member, Task};
 use crate::votes::Ballot;
 
 /// What is asked for one request.
 #[derive(Clone, Debug)]
 pub struct Composition {
     form: Form,
+    /// What it is held to, but for its end.
+    limits: Limits,
     /// How the members' answers say how sure they are; `None` where that is of no matter.
     pub ballot: Option<Ballot>,
     /// How often its answers are right, where nobody was left out.
@@ -34,9 +36,10 @@ impl Composition {
     /// Begins to answer a request of so many rows, for which an answer at hand must be given at `until`.
     #[must_use]
     pub fn begin(&self, rows: u32, until: Instant) -> Box<dyn Compose> {
+        let limits = || Limits { until, ..self.limits.clone() };
         match &self.form {
-            Form::Cascade(stages) => Box::new(Cascade::new(stages.clone(), rows, until)),
-            Form::Ensemble(ballots) => Box::new(Ensemble::new(ballots.clone(), rows, until)),
+            Form::Cascade(stages) => Box::new(Cascade::new(stages.clone(), rows, limits())),
+            Form::Ensemble(ballots) => Box::new(Ensemble::new(ballots.clone(), rows, limits())),
             Form::Hedge(goals, patience) => {
                 Box::new(Hedge::new((0..goals.len()).collect(), rows, *patience))
             }
@@ -49,6 +52,16 @@ impl Composition {
         match self.form {
             Form::Cascade(_) | Form::Ensemble(_) => false,
             Form::Hedge(..) => true,
+        }
+    }
+
+    /// The members that it may ask, in that order; none where the scheduler chooses them.
+    #[must_use]
+    pub fn members(&self) -> Vec<usize> {
+        match &self.form {
+            Form::Cascade(stages) => stages.iter().map(|stage| stage.member).collect(),
+            Form::Ensemble(ballots) => ballots.voters.iter().map(|voter| voter.member).collect(),
+            Form::Hedge(..) => Vec::new(),
         }
     }
 
@@ -83,8 +96,12 @@ impl Task {
     pub fn coded(&self, asked: Goals) -> Option<Arc<Coding>> {
         let coding = self.coding.as_ref().filter(|_| asked.objective.is_none())?;
         let goals = self.bounded(self.settings.goals(asked));
-        let claim = self.claim(&self.members[coding.model]);
-        goals.allow(claim.accuracy, claim.cost).then(|| Arc::clone(coding))
+        let [claim, parity] =
+            [coding.model, coding.parity].map(|place| self.claim(&self.members[place]));
+        // A request pays for its part of the sum as well.
+        let cost = f64::from(claim.cost) + f64::from(parity.cost) / coding.group as f64;
+        let cost = Cost::try_from(cost).ok()?;
+        goals.allow(claim.accuracy, cost).then(|| Arc::clone(coding))
     }
 
     fn cascade(&self, goals: Goals) -> Option<Composition> {
@@ -93,18 +110,19 @@ impl Task {
         let stage = |stage: &models::StageClaim| {
             let threshold = stage.threshold.as_ref().map(|threshold| *threshold.get_ref());
             let threshold = threshold.unwrap_or(Confidence::NONE);
-            Some(Stage { member: self.affordable(stage.model.get_ref(), goals)?, threshold })
+            Some(Stage { member: self.served(stage.model.get_ref())?, threshold })
         };
         let stages: Vec<Stage> = tier.stages.iter().filter_map(stage).collect();
-        let whole = stages.len() == tier.stages.len();
+        let limits = self.limits(goals);
+        let affordable = limits.affordable(stages.iter().map(|stage| stage.member));
         // Without some of them it is not known what the others' answers are worth.
-        let accuracy = whole.then_some(tier.accuracy);
-        let promised = whole || goals.min_accuracy.is_none();
-        let form = Form::Cascade(stages.clone());
-        (promised && !stages.is_empty()).then_some(Composition {
-            form,
+        let whole = stages.len() == tier.stages.len();
+        let promised = goals.min_accuracy.is_none() || (whole && affordable == stages.len());
+        (promised && affordable > 0).then_some(Composition {
+            form: Form::Cascade(stages),
+            limits,
             ballot: Some(ballot),
-            accuracy,
+            accuracy: whole.then_some(tier.accuracy),
         })
     }
 
@@ -113,24 +131,31 @@ impl Task {
         let rules = self.settings.ensemble.as_ref()?;
         let EnsembleRules { members, at_once, agreement, accuracy, .. } = rules;
         let voter = |voter: &models::VoterClaim| {
-            let member = self.affordable(voter.model.get_ref(), goals)?;
+            let member = self.served(voter.model.get_ref())?;
             Some(Voter { member, weight: self.settings.weight(voter) })
         };
         let voters: Vec<Voter> = members.iter().filter_map(voter).collect();
+        let limits = self.limits(goals);
+        let affordable = limits.affordable(voters.iter().map(|voter| voter.member));
         let whole = voters.len() == members.len();
-        let accuracy = Some(*accuracy).filter(|_| whole);
-        let promised = goals.min_accuracy.is_none_or(|min| accuracy >= Some(min));
+        let promised = self
+            .bounded(goals)
+            .min_accuracy
+            .is_none_or(|least| whole && affordable == voters.len() && *accuracy >= least);
         let at_once = at_once.map_or(voters.len(), |at_once| at_once.get() as usize);
-        let several = voters.len() > 1;
-        let form = Form::Ensemble(Ballots { voters, at_once, agreement: *agreement });
-        (promised && several).then_some(Composition { form, ballot: Some(ballot), accuracy })
+        (promised && affordable > 1).then_some(Composition {
+            form: Form::Ensemble(Ballots { voters, at_once, agreement: *agreement }),
+            limits,
+            ballot: Some(ballot),
+            accuracy: whole.then_some(*accuracy),
+        })
     }
 
     fn hedged(&self, goals: Goals) -> Option<Composition> {
         let patience = *self.settings.hedge.as_ref()?.patience.get_ref();
         let goals = self.bounded(goals);
         let form = Form::Hedge([goals, goals.at_once()], patience);
-        Some(Composition { form, ballot: None, accuracy: None })
+        Some(Composition { form, limits: self.limits(goals), ballot: None, accuracy: None })
     }
 
     /// The member that runs fastest, of those beside one that the goals allow.
@@ -160,11 +185,19 @@ impl Task {
         Some(Ballot { output, scores: rules.scores, measure: rules.measure })
     }
 
-    /// The member of that model, if it is served and cheap enough.
-    fn affordable(&self, model: &str, goals: Goals) -> Option<usize> {
+    /// What a composition for these goals is held to.
+    fn limits(&self, goals: Goals) -> Limits {
+        let claim = |member: &Member| {
+            let VariantClaim { accuracy, cost, .. } = *self.claim(member);
+            Claim { accuracy, cost }
+        };
+        let claims = self.members.iter().map(claim).collect();
+        Limits { until: Instant::NEVER, goals, claims }
+    }
+
+    /// The member of that model, if it is served.
+    fn served(&self, model: &str) -> Option<usize> {
         let place = self.settings.place_of(model)?;
-        let member = self.members.iter().position(|member| member.place == place)?;
-        let claim = self.claim(&self.members[member]);
-        goals.max_cost.is_none_or(|most| claim.cost <= most).then_some(member)
+        self.members.iter().position(|member| member.place == place)
     }
 }

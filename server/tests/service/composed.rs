@@ -172,6 +172,105 @@ async fn a_cascade_asks_the_next_variant_only_while_the_answer_is_not_sure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_shows_how_its_answers_are_made_and_who_would_give_one_now() {
+    let service = cascades([MS, MS, MS]);
+    let shown = service.task_json("digits").unwrap();
+    assert_eq!(shown["answer"], "cascade");
+    assert_eq!(shown["rules"]["confidence"]["output"], "p");
+    let tier = &shown["rules"]["cascades"][1];
+    assert_eq!(tier["stages"][0], serde_json::json!({ "model": "small", "threshold": 0.5 }));
+    let plain = serde_json::json!(
+        { "answer": "cascade", "models": ["small", "middle", "large"], "accuracy": 0.985 }
+    );
+    assert_eq!(shown["now"]["plain"], plain);
+    let latency = &shown["now"]["latency"];
+    assert_eq!((&latency["answer"], &latency["reason"]), (&"one".into(), &"soonest".into()));
+    service.stop();
+    let hedged = "[task]\nanswer = \"hedged\"\nmax_accuracy_loss = 0.01\n[hedge]\npatience = 2.0\n";
+    let (service, gate) = with_gate(2, hedged);
+    let shown = service.task_json("digits").unwrap();
+    assert_eq!(shown["rules"]["hedge"]["patience"], 2.0);
+    assert_eq!(shown["defaults"]["max_accuracy_loss"], 0.01);
+    let plain = &shown["now"]["plain"];
+    assert_eq!((&plain["answer"], &plain["model"]), (&"hedged".into(), &"large".into()));
+    drop(gate);
+    service.stop();
+}
+
+fn costing(max_cost: f64) -> Goals {
+    Goals { max_cost: max_cost.try_into().ok(), ..Goals::default() }
+}
+
+fn accurate(min_accuracy: f64) -> Goals {
+    Goals { min_accuracy: min_accuracy.try_into().ok(), ..Goals::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_cascade_asks_together_costs_no_more_than_the_request_may() {
+    let service = cascades([MS, MS, MS]);
+    let answer = async |goals: Goals, rows: &[Row]| {
+        let answer = service.infer(InferRequest { goals, ..asking(rows) }).await.unwrap();
+        (by(&answer), told(&answer, "cost"), told(&answer, "ended"))
+    };
+    let unsure = [2, 0, 0, 0];
+    // Small, middle and large cost 1, 4 and 20.
+    let all = answer(costing(25.0), &[unsure]).await;
+    assert_eq!(all, (vec![2], Told::Number(25.0), text("all")));
+    let two = answer(costing(24.0), &[unsure]).await;
+    assert_eq!(two, (vec![1], Told::Number(5.0), text("too_costly")));
+    let shared = answer(costing(13.0), &[unsure, [2, 900, 0, 0]]).await;
+    assert_eq!(shared, (vec![2, 0], Told::Number(13.0), text("all")));
+    let none = InferRequest { goals: costing(0.5), ..asking(&[unsure]) };
+    let refused = service.infer(none).await.unwrap_err();
+    assert_eq!(refused.http(), 400, "{refused}");
+    assert!(refused.to_string().contains("the nearest is 'small'"), "{refused}");
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_floor_of_accuracy_is_held_against_the_cascades_claim_and_what_is_cut_short_of_it() {
+    let service = cascades([MS, MS, 100 * MS]);
+    let sure = InferRequest { goals: accurate(0.98), ..asking(&[[2, 900, 0, 0]]) };
+    let sure = service.infer(sure).await.unwrap();
+    assert_eq!((by(&sure), told(&sure, "accuracy")), (vec![0], Told::Number(0.985)));
+    let short = |least: f64| InferRequest {
+        goals: accurate(least),
+        timeout: Some(50 * MS),
+        ..asking(&[[2, 0, 0, 0]])
+    };
+    let enough = service.infer(short(0.95)).await.unwrap();
+    assert_eq!((by(&enough), told(&enough, "ended")), (vec![1], text("cut_short")));
+    let refused = service.infer(short(0.98)).await.unwrap_err();
+    assert_eq!(refused.http(), 503, "{refused}");
+    // Both cannot be promised: one variant that is cheap and accurate enough answers.
+    let both = Goals { max_cost: 20.0.try_into().ok(), ..accurate(0.98) };
+    let one =
+        service.infer(InferRequest { goals: both, ..asking(&[[2, 900, 0, 0]]) }).await.unwrap();
+    assert_eq!((by(&one), told(&one, "cost")), (vec![2], Told::Number(20.0)));
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_request_is_left_out_where_both_would_cost_too_much() {
+    let hedged = "[task]\nanswer = \"hedged\"\n[hedge]\npatience = 0.0\n";
+    let (service, mut gate) = with_gate(2, hedged);
+    let asked = InferRequest { goals: costing(20.5), ..asking(&[[2, 600, 600, 600]]) };
+    let answering = tokio::spawn({
+        let service = Arc::clone(&service);
+        async move { service.infer(asked).await }
+    });
+    gate.next().await;
+    // Meanwhile the second would have been asked: it is due at once.
+    let cheap = InferRequest { goals: costing(2.0), ..asking(&[[2, 600, 600, 600]]) };
+    assert_eq!(by(&service.infer(cheap).await.unwrap()), [0]);
+    drop(gate.open_all());
+    let answer = answering.await.unwrap().unwrap();
+    assert_eq!((by(&answer), told(&answer, "asked")), (vec![2], Told::Number(1.0)));
+    assert_eq!(told(&answer, "cost"), Told::Number(20.0));
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_the_rows_that_are_not_sure_go_on_and_come_back_in_their_places() {
     let service = cascades([MS, MS, MS]);
     let rows = [[0, 400, 900, 0], [1, 900, 0, 0], [2, 400, 400, 900], [0, 850, 0, 0]];
@@ -356,6 +455,7 @@ async fn a_straggler_gets_a_second_request_and_the_first_answer_wins() {
     let answer = service.infer(asking(&[[2, 600, 600, 600]])).await.unwrap();
     assert_ne!(by(&answer), [2], "the most accurate one is stuck");
     assert_eq!((told(&answer, "asked"), told(&answer, "ended")), (Told::Number(2.0), text("all")));
+    assert_eq!(told(&answer, "reason"), text("hedged"));
     gate.next().await;
     drop(gate.open_all());
     until(|| service.idle()).await;
@@ -367,7 +467,7 @@ async fn a_straggler_gets_a_second_request_and_the_first_answer_wins() {
 async fn feedback_on_a_cascades_answer_is_refused_with_the_reason() {
     let service = cascades([MS, MS, MS]);
     let answer = service.infer(asking(&[[2, 900, 0, 0]])).await.unwrap();
-    assert!(answer.told().all(|(name, _)| name != "answer_id"));
+    assert!(answer.told().all(|(name, _)| !["answer_id", "reason"].contains(&name)));
     let id = "0-00".to_owned();
     let feedback = server::feedback::Feedback { id, loss: 0.5.try_into().unwrap() };
     let refused = service.feedback("digits", &feedback).unwrap_err();

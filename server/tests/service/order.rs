@@ -167,6 +167,6 @@ async fn a_prediction_counts_the_way_out_that_is_kept_back_of_the_deadline() {
     let Outcome::Refused(refused) = driver.submit(inference).outcome().await else {
         panic!("90 ms are in 80 ms");
     };
-    assert_eq!(refused, Rejection::DeadlineUnreachable { predicted: 110 * MS });
+    assert_eq!(refused, Rejection::DeadlineUnreachable { predicted: 110 * MS, soonest: None });
     driver.stop();
 }

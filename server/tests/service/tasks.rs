@@ -5,6 +5,7 @@ use router::RouterSettings;
 use server::infer::{InferRequest, Told};
 use server::record::Recorder;
 use server::service::Service;
+use server::status::Failure;
 
 use crate::world::*;
 
@@ -51,14 +52,16 @@ async fn a_task_is_answered_by_the_variant_its_goals_ask_for_and_says_so() {
     };
     let best = by(asking(Goals::default())).await;
     assert_eq!((best.model.as_str(), f64::from(best.accuracy)), ("slow", 0.99));
-    assert!(best.predicted >= 20 * MS && best.took >= 10 * MS, "{best:?}");
+    assert!(best.predicted >= Some(20 * MS) && best.took >= 10 * MS, "{best:?}");
     let told = best.told();
     assert_eq!(told[0], ("variant", Told::Text("slow/1".into())));
+    assert!(told.contains(&("reason", Told::Text("most_accurate".into()))), "{told:?}");
     let objective = Goals { objective: Some(Objective::Latency), ..Goals::default() };
     assert_eq!(by(asking(objective)).await.model, "fast");
     assert_eq!(by(asking(wants(0.5, 5.0))).await.model, "fast");
     let within = InferRequest { timeout: Some(15 * MS), ..asking(Goals::default()) };
-    assert_eq!(by(within).await.model, "fast");
+    let within = by(within).await;
+    assert_eq!((within.model.as_str(), within.reason), ("fast", Some("stepped_down")));
     let metrics = service.render_metrics();
     let line = |variant: &str, count: u64| {
         format!(
@@ -84,7 +87,13 @@ async fn impossible_goals_are_refused_at_once_with_what_comes_nearest() {
     let late = InferRequest { timeout: Some(15 * MS), ..asking(wants(0.95, 30.0)) };
     let late = service.infer(late).await.unwrap_err();
     assert_eq!(late.http(), 503);
-    assert!(late.to_string().starts_with("predicted answer after "), "{late}");
+    let text = late.to_string();
+    assert!(text.starts_with("predicted answer after "), "{text}");
+    assert!(text.contains(" ms by 'slow', the first to answer of the variants, but"), "{text}");
+    let impossible = service.infer(asking(wants(0.995, 30.0))).await.unwrap_err();
+    assert_eq!((impossible.http(), impossible.grpc()), (400, tonic::Code::InvalidArgument));
+    let Failure::Refused(refusal) = impossible else { panic!("{impossible}") };
+    assert_eq!((refusal.reason, refusal.retry_after), ("goals_impossible", None));
     service.stop();
 }
 
@@ -103,6 +112,14 @@ async fn a_task_looks_like_a_model_and_shows_its_variants() {
     assert_eq!(shown["variants"][0]["model"], "slow");
     assert_eq!(shown["now"]["accuracy"]["model"], "slow");
     assert_eq!(shown["now"]["latency"]["model"], "fast");
+    let plain = &shown["now"]["plain"];
+    assert_eq!((&plain["model"], &plain["reason"]), (&"slow".into(), &"most_accurate".into()));
+    assert_eq!((&shown["answer"], &shown["rules"]), (&"one".into(), &serde_json::Value::Null));
+    let by_place = task("policy = \"fixed\"", &[("fast", 0.9, 1.0), ("slow", 0.99, 20.0)]);
+    service.install_task("digits", by_place).unwrap();
+    let shown = service.task_json("digits").unwrap();
+    let plain = &shown["now"]["plain"];
+    assert_eq!((&plain["model"], &plain["reason"]), (&"fast".into(), &"listed".into()));
     assert_eq!(service.task_json("other").unwrap_err().http(), 404);
     assert_eq!(service.counts(), [2, 2, 1]);
     service.stop();
