@@ -44,7 +44,7 @@ impl Budget {
             reason: "bodies_full",
             predicted: None,
             deadline: None,
-            retry_after: RETRY_AFTER,
+            retry_after: Some(RETRY_AFTER),
         }))
     }
 
