@@ -88,6 +88,12 @@ impl Arrivals {
         self.present.per_nano
     }
 
+    /// Rows that each nanosecond brought over a time that is long against a burst.
+    #[must_use]
+    pub fn steady_per_nano(&self) -> f64 {
+        self.steady.per_nano
+    }
+
     /// How unevenly they come: the square of the gaps' coefficient of variation, at least 1, as of Poisson arrivals. Of a
     /// renewal process it is the variance of the number that comes in a long time over its mean (Cox, Renewal Theory).
     #[must_use]

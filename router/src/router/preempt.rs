@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 
-use batcher::Instant;
+use batcher::{Instant, Request, prefix_within_deadlines};
 use models::{BatchId, ExecutorId};
 
 use super::Router;
@@ -12,10 +12,11 @@ use crate::Action;
 use crate::lane::LaneId;
 
 impl Router {
-    /// Breaks off the smallest run that this lane's policy would see end for its batch, if that batch cannot wait for an
-    /// executor. Who was in that run waits again, and may run with those for whom it was broken off.
+    /// Breaks off the smallest run that is worth less, by this lane's policy, than the batch that could start in its place.
+    /// Who was in that run waits again, and may run with those for whom it was broken off.
     pub(super) fn preempt(&mut self, lane: LaneId, now: Instant) {
         let variant = self.lanes[lane].variant;
+        let outside = self.rows_at_once(lane, &[], now);
         // What this very step has launched does not run yet.
         let launched = |id: BatchId| {
             let is_it =
@@ -23,26 +24,18 @@ impl Router {
             self.actions.iter().any(is_it)
         };
         let runs = self.cluster.preemptible(variant).filter(|&(_, id, _)| !launched(id));
-        let runs = runs
-            .map(|(executor, id, began)| (self.batches[&id].rows, Reverse(began), executor, id));
-        let Some((running, _, executor, id)) = runs.min() else { return };
-        let batcher = &self.lanes[lane].batcher;
-        if !batcher.preempts(batcher.queue().rows(), running) {
-            return;
-        }
-        let candidate = self.plan(lane, now, None, now);
-        // Nobody is given up for a batch that is only thought of.
-        self.spare.drop.clear();
-        let candidate = candidate.filter(|candidate| {
-            candidate.earliest <= now
-                && candidate.latest < self.cluster.earliest_start(variant, now)
+        let gives_way = runs.filter_map(|(executor, id, began)| {
+            let run = &self.batches[&id];
+            let preempts = |rows| self.lanes[lane].batcher.preempts(rows, run.rows);
+            let all = run.rows.saturating_add(self.lanes[lane].batcher.queue().rows());
+            let rows = match run.lane == lane {
+                true if preempts(all) => self.rows_at_once(lane, &run.requests, now),
+                true => 0,
+                false => outside,
+            };
+            preempts(rows).then_some((run.rows, Reverse(began), executor, id))
         });
-        let candidate =
-            candidate.and_then(|batch| self.within_courtesy(lane, executor, batch, now));
-        let preempts = |rows| self.lanes[lane].batcher.preempts(rows, running);
-        if !candidate.is_some_and(|candidate| preempts(candidate.rows)) {
-            return;
-        }
+        let Some((.., executor, id)) = gives_way.min() else { return };
         let broken_off = self.abort(executor, id, now);
         let opening = self.cluster.opening_of(executor, now);
         let opening = opening.expect("an executor that holds nothing takes a batch");
@@ -54,6 +47,19 @@ impl Router {
             self.pursue(executor, now);
         }
         self.fill(executor, now);
+    }
+
+    /// Rows of the largest batch of this lane that would be in time if it started now, with those of a run of the lane, which
+    /// are its most urgent ones and must all be in it.
+    fn rows_at_once(&self, lane: LaneId, run: &[Request], now: Instant) -> u32 {
+        let state = &self.lanes[lane];
+        let profile = state.estimate.profile();
+        let in_time = |request: &&Request| now + profile.time(request.rows) <= request.deadline.0;
+        let waiting = state.batcher.queue().iter().filter(in_time);
+        let rows_max =
+            self.variant(state.variant).map_or(1, |variant| variant.spec.settings.batch_max);
+        let batch = prefix_within_deadlines(run.iter().chain(waiting), profile, rows_max, now);
+        batch.filter(|batch| batch.requests >= run.len()).map_or(0, |batch| batch.rows)
     }
 
     /// From when on a lane's requests may be served: at once where its policy may preempt for them.
