@@ -17,7 +17,7 @@ use models::LatencyProfile;
 
 use super::prefix::{Prefix, give_up_first, give_up_hopeless, left, prefix_in_time};
 use super::{BatchPolicy, Candidate, Entry, PolicySettings, Promises, View};
-use crate::{Arrivals, Instant, RequestId, nanos};
+use crate::{Arrivals, Instant, Request, RequestId, nanos};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "deferred",
@@ -40,14 +40,15 @@ impl BatchPolicy for Deferred {
         give_up_hopeless(view, drop);
         let (profile, batch_max) = (view.profile, self.settings.batch_max);
         let mut run = prefix_in_time(left(view.queue, drop), profile, batch_max, view.start)?;
-        if run.full(batch_max, view.queue.len() - drop.len()) {
+        let mut waiting = view.queue.len() - drop.len();
+        if run.full(batch_max, waiting) {
             let passed = self.slide(view, drop, &run);
-            if passed > 0 {
-                give_up_first(passed, view.queue, drop);
-                run = prefix_in_time(left(view.queue, drop), profile, batch_max, view.start)?;
-            }
+            let rest = left(view.queue, drop).skip(passed);
+            run = prefix_in_time(rest, profile, batch_max, view.start)?;
+            give_up_first(passed, view.queue, drop);
+            waiting -= passed;
         }
-        let until = if run.full(batch_max, view.queue.len() - drop.len()) {
+        let until = if run.full(batch_max, waiting) {
             view.start
         } else if run.deadline == Instant::NEVER {
             run.oldest + self.settings.delay
@@ -70,7 +71,7 @@ impl Deferred {
             return 0;
         }
         let mut rows: u32 = waiting.clone().map(|request| request.rows).sum();
-        let late = |head: &crate::Request, rows: u32| {
+        let late = |head: &Request, rows: u32| {
             view.start + view.profile.time(target.min(rows)) > head.deadline.0
         };
         let mut passed = 0;
@@ -122,46 +123,45 @@ mod tests {
         }
     }
 
-    /// One row a millisecond: `4 + b + b <= 20` makes the target 8 at the mean, and `l(b) + b / 1.4 <= 20` makes it 9
-    /// with two deviations.
+    /// One row a millisecond for long, and requests that have 20 ms in all: the target is 8, as `4 + b + b / 1.28 <= 20`.
     fn steady(deadlines_ms: &[u64]) -> Case {
         let waiting: Vec<_> = deadlines_ms.iter().map(|&wanted| (wanted - 20, wanted)).collect();
         Case::of(&waiting).every(1).batch_max(32).at(2000)
     }
 
-    #[test]
-    fn heads_with_which_the_target_would_be_late_are_given_up() {
-        let answer =
-            steady(&[2007, 2012, 2013, 2020, 2020, 2020, 2020, 2020, 2020, 2020, 2020, 2020]);
-        // Nine take 13 ms: the first two go, and of the ten left all are in time but for the third.
-        let answer = answer.answer(&ENTRY);
-        assert_eq!(answer, Answer { dropped: vec![0, 1], ..batch(9, 2000.0, 2000.0) });
+    fn given_up(dropped: &[u64], answer: Answer) -> Answer {
+        Answer { dropped: dropped.to_vec(), ..answer }
     }
 
     #[test]
-    fn who_leaves_time_for_the_target_is_served_though_others_wait() {
-        let answer = steady(&[2013; 12]).answer(&ENTRY);
-        assert_eq!(answer, batch(9, 2000.0, 2000.0));
+    fn heads_with_which_the_target_would_be_late_are_given_up() {
+        // Eight take 12 ms.
+        let waiting = [2006, 2011, 2012, 2013, 2013, 2013, 2013, 2013, 2013, 2013, 2013];
+        let answer = steady(&waiting).answer(&ENTRY);
+        assert_eq!(answer, given_up(&[0, 1], batch(8, 2000.0, 2000.0)));
+    }
+
+    #[test]
+    fn beyond_the_target_those_run_who_go_with_the_head_and_nobody_is_given_up_for_more() {
+        assert_eq!(steady(&[2013; 12]).answer(&ENTRY), batch(9, 2000.0, 2000.0));
     }
 
     #[test]
     fn of_fewer_than_the_target_all_go_together_or_the_head_goes() {
         let answer = steady(&[2007, 2019, 2019, 2019]).answer(&ENTRY);
-        assert_eq!(answer, Answer { dropped: vec![0], ..batch(3, 2011.0, 2012.0) });
+        assert_eq!(answer, given_up(&[0], batch(3, 2011.0, 2012.0)));
         assert_eq!(steady(&[2008, 2019, 2019, 2019]).answer(&ENTRY), batch(4, 2000.0, 2000.0));
     }
 
     #[test]
-    fn the_target_is_what_comes_together_and_runs_within_the_objective() {
+    fn the_target_comes_together_and_runs_within_the_objective_at_two_deviations_above_the_rate() {
         let profile = LatencyProfile::linear(4 * MS, MS, 64);
-        let table = [(1, 9), (10, 5)]; // 4 + b + 10 b / (1 + 2 sqrt(0.2)) <= 40, as rates of one in 10 ms
-        for (gap_ms, rows) in table {
-            let case = Case::wanted_at(&[100]).every(gap_ms);
-            let objective = if gap_ms == 1 { 20 * MS } else { 40 * MS };
-            assert_eq!(target(&profile, case.queue.arrivals(), objective), rows, "{gap_ms} ms");
-        }
-        // Nothing was offered yet.
-        assert_eq!(target(&profile, Case::wanted_at(&[100]).queue.arrivals(), 20 * MS), 6);
+        let arrivals = |case: Case| target(&profile, case.queue.arrivals(), 40 * MS);
+        // At the mean rates they would be 18 and 3.
+        assert_eq!(arrivals(Case::wanted_at(&[100]).every(1)), 20);
+        assert_eq!(arrivals(Case::wanted_at(&[100]).every(10)), 5);
+        // Nothing was offered yet: what runs within 20 ms.
+        assert_eq!(arrivals(Case::wanted_at(&[100])), 16);
     }
 
     #[test]
