@@ -54,26 +54,39 @@ fn executors_that_do_not_say_that_they_can_break_off_nothing() {
 }
 
 #[test]
-fn who_is_broken_off_for_its_own_queue_runs_with_those_who_came() {
+fn the_requests_of_a_run_count_towards_the_batch_of_their_own_queue_that_takes_its_place() {
     let mut play = play(true, vec![flex(0)]);
     play.arrive(ask(0, 30 * MS));
     play.pass(MS);
-    burst(&mut play, 4, ask(0, 11 * MS));
-    assert!(play.log.ends_with("-> batch 1 on executor 0: 1 2 3 4 0\n"), "{}", play.log);
+    burst(&mut play, 2, ask(0, 11 * MS));
+    assert_eq!(play.aborted(), 0);
+    play.arrive(ask(0, 11 * MS));
+    assert!(play.log.ends_with("-> batch 1 on executor 0: 1 2 3 0\n"), "{}", play.log);
     play.finish();
     play.assert_all_ended();
     assert_eq!((play.aborted(), play.refused(), play.late()), (1, 0, 0));
 }
 
 #[test]
-fn a_batch_that_can_wait_for_the_end_of_the_run_waits() {
-    let mut play = play(true, vec![flex(0), flex(1)]);
-    play.arrive(ask(1, 30 * MS));
+fn a_run_that_has_no_time_to_be_repeated_is_not_broken_off_for_its_own_queue() {
+    let mut play = play(true, vec![flex(0)]);
+    play.arrive(ask(0, 8 * MS));
     play.pass(MS);
-    burst(&mut play, 4, ask(0, 12 * MS));
+    burst(&mut play, 7, ask(0, 30 * MS));
     play.finish();
     play.assert_all_ended();
     assert_eq!((play.aborted(), play.refused(), play.late()), (0, 0, 0));
+}
+
+#[test]
+fn it_is_the_size_that_counts_not_whether_the_batch_could_wait_for_the_end_of_the_run() {
+    let mut play = play(true, vec![flex(0), flex(1)]);
+    play.arrive(ask(1, 30 * MS));
+    play.pass(MS);
+    burst(&mut play, 4, ask(0, 29 * MS));
+    play.finish();
+    play.assert_all_ended();
+    assert_eq!((play.aborted(), play.refused(), play.late()), (1, 0, 0));
 }
 
 #[test]
