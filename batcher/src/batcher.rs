@@ -132,7 +132,7 @@ impl Batcher {
         self.policy.foresee(&outside.view(&self.queue, profile), drop);
     }
 
-    /// Whether the policy has a run of so many rows broken off for a batch of so many that cannot wait for its end.
+    /// Whether the policy has a run of so many rows broken off for a batch of so many.
     #[must_use]
     pub fn preempts(&self, rows: u32, running: u32) -> bool {
         self.policy.preempts(rows, running)

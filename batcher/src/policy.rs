@@ -50,8 +50,8 @@ pub trait BatchPolicy: Send {
         false
     }
 
-    /// Whether a run of so many rows, of whichever queue, is worth breaking off for a batch of so many that cannot wait for
-    /// its end, on an executor that can do that.
+    /// Whether a run of so many rows, of whichever queue, is worth breaking off for a batch of so many, on an executor that
+    /// can do that. What the run takes of this queue counts towards the batch.
     fn preempts(&self, _rows: u32, _running: u32) -> bool {
         false
     }

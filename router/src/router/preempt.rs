@@ -1,9 +1,9 @@
-//! Preemption, on executors that can break off a run: a batch that cannot wait takes the place of one that its policy
-//! holds to be worth less.
+//! Preemption, on executors that can break off a run: a batch takes the place of one that its policy holds to be worth
+//! less.
 
 use std::cmp::Reverse;
 
-use batcher::{Instant, Request, prefix_within_deadlines};
+use batcher::{Candidate, Instant, Request, prefix_within_deadlines};
 use models::{BatchId, ExecutorId};
 
 use super::Router;
@@ -15,8 +15,11 @@ impl Router {
     /// Breaks off the smallest run that is worth less, by this lane's policy, than the batch that could start in its place.
     /// Who was in that run waits again, and may run with those for whom it was broken off.
     pub(super) fn preempt(&mut self, lane: LaneId, now: Instant) {
+        if !self.lanes[lane].batcher.preempts(u32::MAX, 1) {
+            return;
+        }
         let variant = self.lanes[lane].variant;
-        let outside = self.rows_at_once(lane, &[], now);
+        let apart = self.batch_at_once(lane, &[], now);
         // What this very step has launched does not run yet.
         let launched = |id: BatchId| {
             let is_it =
@@ -26,14 +29,16 @@ impl Router {
         let runs = self.cluster.preemptible(variant).filter(|&(_, id, _)| !launched(id));
         let gives_way = runs.filter_map(|(executor, id, began)| {
             let run = &self.batches[&id];
-            let preempts = |rows| self.lanes[lane].batcher.preempts(rows, run.rows);
-            let all = run.rows.saturating_add(self.lanes[lane].batcher.queue().rows());
-            let rows = match run.lane == lane {
-                true if preempts(all) => self.rows_at_once(lane, &run.requests, now),
-                true => 0,
-                false => outside,
-            };
-            preempts(rows).then_some((run.rows, Reverse(began), executor, id))
+            let batcher = &self.lanes[lane].batcher;
+            let most = if run.lane == lane { run.rows } else { 0 } + batcher.queue().rows();
+            if !batcher.preempts(most, run.rows) {
+                return None;
+            }
+            let batch =
+                if run.lane == lane { self.batch_at_once(lane, &run.requests, now) } else { apart };
+            let batch = self.within_courtesy(lane, executor, batch?, now)?;
+            let preempts = batcher.preempts(batch.rows, run.rows);
+            preempts.then_some((run.rows, Reverse(began), executor, id))
         });
         let Some((.., executor, id)) = gives_way.min() else { return };
         let broken_off = self.abort(executor, id, now);
@@ -49,17 +54,16 @@ impl Router {
         self.fill(executor, now);
     }
 
-    /// Rows of the largest batch of this lane that would be in time if it started now, with those of a run of the lane, which
+    /// The largest batch of this lane that would be in time if it started now, with the requests of a run of the lane, which
     /// are its most urgent ones and must all be in it.
-    fn rows_at_once(&self, lane: LaneId, run: &[Request], now: Instant) -> u32 {
+    fn batch_at_once(&self, lane: LaneId, run: &[Request], now: Instant) -> Option<Candidate> {
         let state = &self.lanes[lane];
         let profile = state.estimate.profile();
         let in_time = |request: &&Request| now + profile.time(request.rows) <= request.deadline.0;
         let waiting = state.batcher.queue().iter().filter(in_time);
-        let rows_max =
-            self.variant(state.variant).map_or(1, |variant| variant.spec.settings.batch_max);
+        let rows_max = self.variant(state.variant)?.spec.settings.batch_max;
         let batch = prefix_within_deadlines(run.iter().chain(waiting), profile, rows_max, now);
-        batch.filter(|batch| batch.requests >= run.len()).map_or(0, |batch| batch.rows)
+        batch.filter(|batch| batch.requests >= run.len())
     }
 
     /// From when on a lane's requests may be served: at once where its policy may preempt for them.
