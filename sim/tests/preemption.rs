@@ -33,7 +33,10 @@ fn bursts_are_answered_by_breaking_off_runs_that_have_time() {
         });
         assert!(with.aborted > 20 && without.aborted == 0, "seed {seed}: {}", with.aborted);
         assert!(lost(&without, 1) > 0.1, "seed {seed}: {without}");
-        assert!(lost(&with, 1) < 0.03 && lost(&with, 0) < 0.1, "seed {seed}: {with}");
+        // The others pay for it, but not as much.
+        let in_time = |report: &Report| report.total().in_time;
+        assert!(lost(&with, 1) < 0.03, "seed {seed}: {with}");
+        assert!(in_time(&with) > in_time(&without), "seed {seed}: {with}\n{without}");
         // What runs lost by being broken off is time of the device all the same, and no more than it took.
         assert!(with.busy > without.busy && with.busy < Duration::from_millis(10_500), "{with}");
     }

@@ -9,6 +9,7 @@ const APART: f64 = 0.05;
 fn scenario(policy: &str, slo_ms: u32, devices: u32, rate: f64) -> Scenario {
     let text = format!(
         r#"
+        duration = "10s"
         [router]
         admission = "always"
         batching = "{policy}"
