@@ -14,8 +14,12 @@ use axis::Range;
 use svg::Svg;
 
 /// Dark enough to be read in print, told apart by the colour-blind (after Okabe and Ito), and by dashes without colour.
-pub const COLOURS: [&str; 8] =
-    ["#0b6fb8", "#c8511b", "#12805c", "#8a5a00", "#a0457f", "#4b5563", "#0e7c86", "#7c2d12"];
+pub const COLOURS: [&str; 16] = [
+    "#0b6fb8", "#c8511b", "#12805c", "#8a5a00", "#a0457f", "#4b5563", "#0e7c86", "#7c2d12",
+    "#5b3fc4", "#c11f5d", "#4d7c0f", "#b07b00", "#1e3a8a", "#9333a8", "#00939c", "#d0342c",
+];
+/// After so many lines they are dashed, and dashed otherwise after twice as many.
+const UNDASHED: usize = 8;
 /// What guides and axes are drawn in.
 pub const GREY: &str = "#6b7280";
 const DASHES: [&str; 4] = ["none", "6 3", "2 2", "8 3 2 3"];
@@ -29,6 +33,12 @@ const TOP: f64 = 62.0;
 const BOTTOM: f64 = 46.0;
 /// More points than these are drawn without dots.
 const DOTS_MAX: usize = 24;
+
+/// The colour of the line of that number.
+#[must_use]
+pub fn colour(index: usize) -> &'static str {
+    COLOURS[index % COLOURS.len()]
+}
 
 /// A named line through points.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,8 +87,8 @@ impl Layer {
     /// A line with the look of that number.
     #[must_use]
     pub fn line(index: usize, curve: Curve) -> Self {
-        let dash = DASHES[index / COLOURS.len() % DASHES.len()];
-        Self::Line { curve, colour: COLOURS[index % COLOURS.len()], dash, dots: true }
+        let dash = DASHES[index / UNDASHED % DASHES.len()];
+        Self::Line { curve, colour: colour(index), dash, dots: true }
     }
 
     /// The same without marks on its points.
@@ -133,7 +143,18 @@ impl Chart {
             y: Range::of(&self.y, values.iter().map(|value| value.1)),
         };
         plot.frame(&mut svg, self);
-        self.layers.iter().for_each(|layer| plot.layer(&mut svg, layer));
+        let mut lines = 0;
+        for layer in &self.layers {
+            let line = matches!(layer, Layer::Line { .. });
+            if line {
+                svg.open("line", lines);
+                lines += 1;
+            }
+            plot.layer(&mut svg, layer);
+            if line {
+                svg.close();
+            }
+        }
         names::draw(&mut svg, &plot, &named);
         svg.end()
     }

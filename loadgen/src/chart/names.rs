@@ -13,14 +13,18 @@ pub(super) struct Name {
     text: String,
     colour: &'static str,
     end: (f64, f64),
+    /// Which line it names, if one.
+    line: Option<usize>,
 }
 
 pub(super) fn names(layers: &[Layer]) -> Vec<Name> {
     let mut names = Vec::new();
+    let mut lines = 0..;
     for layer in layers {
         match layer {
             Layer::Line { curve, colour, .. } => {
-                names.push(Name::new(&curve.name, colour, last(&curve.points)));
+                let name = Name::new(&curve.name, colour, last(&curve.points));
+                names.push(Name { line: lines.next(), ..name });
             }
             Layer::Guide(curve) => names.push(Name::new(&curve.name, GREY, last(&curve.points))),
             Layer::Stack { parts, columns } => {
@@ -73,9 +77,15 @@ pub(super) fn draw(svg: &mut Svg, plot: &Plot, names: &[Name]) {
     }
     for (name, y) in order.into_iter().zip(places) {
         let (x, end) = (plot.right, plot.x(name.end.0));
+        if let Some(line) = name.line {
+            svg.open("name", line);
+        }
         let leader = format!("M{end:.1} {:.1}L{:.1} {y:.1}", wanted(name), x + 8.0);
         svg.path(&leader, &format!(r#"stroke="{}" stroke-width="0.6" opacity="0.6""#, name.colour));
         svg.text((x + 11.0, y + 4.0), &format!(r#"fill="{}""#, name.colour), &name.text);
+        if name.line.is_some() {
+            svg.close();
+        }
     }
 }
 
@@ -87,6 +97,6 @@ impl Name {
         } else {
             text.to_owned()
         };
-        Self { text, colour, end: end.unwrap_or_default() }
+        Self { text, colour, end: end.unwrap_or_default(), line: None }
     }
 }

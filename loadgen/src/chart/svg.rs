@@ -28,6 +28,15 @@ impl Svg {
         self.put(format_args!(r#"<text x="{x:.1}" y="{y:.1}" {look}>{text}</text>"#));
     }
 
+    /// Begins a group that belongs to the line of that number, for pages that do something with it.
+    pub(super) fn open(&mut self, class: &str, line: usize) {
+        self.put(format_args!(r#"<g class="{class}" data-line="{line}">"#));
+    }
+
+    pub(super) fn close(&mut self) {
+        self.put(format_args!("</g>"));
+    }
+
     /// A line without a filling.
     pub(super) fn path(&mut self, path: &str, look: &str) {
         self.put(format_args!(r#"<path d="{path}" fill="none" {look}/>"#));
