@@ -23,6 +23,8 @@ pub struct Replayed {
     pub actions: u64,
     /// Choices of variants for requests of tasks, by why.
     pub choices: BTreeMap<Because, u64>,
+    /// The last line, where it ends before its end: the server was stopped as it wrote. It is left out.
+    pub cut_off: Option<usize>,
 }
 
 impl std::fmt::Display for Replayed {
@@ -31,6 +33,9 @@ impl std::fmt::Display for Replayed {
         for (nth, (because, count)) in self.choices.iter().enumerate() {
             let before = if nth == 0 { "; variants chosen by reason: " } else { ", " };
             write!(f, "{before}{} {count}", because.name())?;
+        }
+        if let Some(line) = self.cut_off {
+            write!(f, "; line {line} is cut off and was left out")?;
         }
         Ok(())
     }
@@ -66,7 +71,7 @@ pub enum ReplayError {
     Difference(#[from] Box<Difference>),
 }
 
-/// Replays a recording, line by line.
+/// Replays a recording, line by line; of a recording that is cut off within its last line the whole ones.
 ///
 /// # Errors
 /// The first line that cannot be read, or the first action that differs.
@@ -80,12 +85,20 @@ fn walk<'a>(
     mut see: impl FnMut(&Router, Instant, &Line),
 ) -> Result<Replayed, ReplayError> {
     let mut router: Option<Router> = None;
-    let mut replayed = Replayed { events: 0, actions: 0, choices: BTreeMap::new() };
+    let mut replayed = Replayed { events: 0, actions: 0, choices: BTreeMap::new(), cut_off: None };
     let mut at = Instant::ZERO;
-    for (index, text) in lines.enumerate() {
+    let mut lines = lines.enumerate().peekable();
+    while let Some((index, text)) = lines.next() {
         let line = index + 1;
         let wrong = |reason: String| ReplayError::Line { line, reason };
-        let read: Line = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        let read: Line = match serde_json::from_str(text) {
+            Ok(read) => read,
+            Err(error) if error.is_eof() && index > 0 && lines.peek().is_none() => {
+                replayed.cut_off = Some(line);
+                break;
+            }
+            Err(error) => return Err(wrong(error.to_string())),
+        };
         match (&mut router, &read) {
             (slot, Line::Settings(settings)) => {
                 let settings = settings.clone();

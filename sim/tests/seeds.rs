@@ -79,6 +79,25 @@ fn a_replay_names_the_first_line_that_differs() {
 }
 
 #[test]
+fn of_a_recording_that_is_cut_off_within_a_line_the_whole_lines_are_replayed() {
+    let scenario = random_scenario(3);
+    let mut world = World::new(&scenario).unwrap();
+    world.keep_history(&scenario);
+    let lines = world.run().unwrap().1.lines;
+    let text = |line: &Line| serde_json::to_string(line).unwrap() + "\n";
+    let text: String = lines.iter().map(text).collect();
+    let whole = sim::replay(text.lines()).unwrap();
+    assert_eq!(whole.cut_off, None);
+    let cut = sim::replay(text[..text.len() - 5].lines()).unwrap();
+    assert_eq!(cut.cut_off, Some(lines.len()));
+    assert_eq!(cut.events + cut.actions + 1, whole.events + whole.actions);
+    // Within the recording such a line is an error, and so is a last one that is whole and wrong.
+    let wrong = text.replacen("}\n", "\n", 2);
+    assert!(sim::replay(wrong.lines()).unwrap_err().to_string().starts_with("line 1: EOF"));
+    assert!(sim::replay((text + "{\"Nothing\":1}").lines()).is_err());
+}
+
+#[test]
 fn no_seed_breaks_an_invariant_where_all_runs_may_be_broken_off_and_all_replay() {
     let mut aborted = 0;
     for seed in 0..300 {
