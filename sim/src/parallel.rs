@@ -23,7 +23,7 @@ pub fn map<J: Sync, R: Send>(
     let next = AtomicUsize::new(0);
     let done = AtomicUsize::new(0);
     let found = Mutex::new(Vec::with_capacity(jobs.len()));
-    let shown = std::io::stderr().is_terminal();
+    progress(0, jobs.len(), "");
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -33,16 +33,12 @@ pub fn map<J: Sync, R: Send>(
                     let result = job(asked);
                     found.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
                     let count = done.fetch_add(1, Ordering::Relaxed) + 1;
-                    if shown {
-                        show(count, jobs.len(), &name(asked));
-                    }
+                    progress(count, jobs.len(), &name(asked));
                 }
             });
         }
     });
-    if shown {
-        eprint!("\r\x1b[2K");
-    }
+    clear();
     let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     found.sort_by_key(|(index, _)| *index);
     found.into_iter().map(|(_, result)| result).collect()
@@ -51,11 +47,26 @@ pub fn map<J: Sync, R: Send>(
 /// A bar of so many signs.
 const BAR: usize = 30;
 
-fn show(done: usize, all: usize, name: &str) {
-    let full = done * BAR / all.max(1);
-    let bar = "#".repeat(full) + &".".repeat(BAR - full);
-    // A terminal that is gone is no reason to stop.
-    let _ = write!(std::io::stderr(), "\r\x1b[2K[{bar}] {done} of {all}  {name}");
+/// Says on standard error how far something is, where that is a terminal.
+pub fn progress(done: usize, all: usize, name: &str) {
+    let mut stderr = std::io::stderr();
+    if stderr.is_terminal() {
+        // A terminal that is gone is no reason to stop.
+        let _ = write!(stderr, "\r\x1b[2K{}", bar(done, all, name));
+    }
+}
+
+/// Takes away what [`progress`] wrote.
+pub fn clear() {
+    let mut stderr = std::io::stderr();
+    if stderr.is_terminal() {
+        let _ = write!(stderr, "\r\x1b[2K");
+    }
+}
+
+fn bar(done: usize, all: usize, name: &str) -> String {
+    let full = done.min(all) * BAR / all.max(1);
+    format!("[{}{}] {done} of {all}  {name}", "#".repeat(full), ".".repeat(BAR - full))
 }
 
 #[cfg(test)]
@@ -71,6 +82,13 @@ mod tests {
         for threads in [2, 7] {
             assert_eq!(map(&jobs, threads, u64::to_string, square), one);
         }
+    }
+
+    #[test]
+    fn a_bar_fills_from_the_left() {
+        assert_eq!(bar(1, 3, "x"), format!("[{}{}] 1 of 3  x", "#".repeat(10), ".".repeat(20)));
+        assert_eq!(bar(3, 3, "x"), format!("[{}] 3 of 3  x", "#".repeat(30)));
+        assert!(bar(0, 0, "").starts_with("[..."));
     }
 
     #[test]
