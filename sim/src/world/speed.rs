@@ -18,7 +18,7 @@ use rand_pcg::Pcg64Mcg;
 use router::{Action, Event, Router, RouterSettings, Shape, ShapeId, VariantSpec};
 
 use crate::bound::closed_forms;
-use crate::{Latencies, ScenarioError, clock};
+use crate::{Latencies, ScenarioError, clock, parallel};
 
 /// What is scheduled.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,7 +73,7 @@ pub struct Speed {
     pub whole: Duration,
     /// What reading the clock costs; taken off each call.
     pub clock: Duration,
-    /// All calls, then by kind.
+    /// By [`ROWS`].
     pub calls: Vec<Calls>,
 }
 
@@ -87,6 +87,11 @@ const WARMUP_SLOS: f64 = 5.0;
 const TAIL_SLOS: f64 = 2.0;
 /// The kinds of calls: what the router is told.
 pub const KINDS: [&str; 3] = ["arrival", "batch end", "timeout"];
+
+/// What calls are told apart by: all of them; what they decided (batches are launched by calls of all kinds); and what the
+/// router was told.
+pub const ROWS: [&str; 6] =
+    ["all", "launches a batch", "launches none", "arrival", "batch end", "timeout"];
 
 /// Measures.
 ///
@@ -102,16 +107,20 @@ pub fn measure(stress: &Stress) -> Result<Speed, ScenarioError> {
     let after = requests_in(rate, stress.slo, TAIL_SLOS);
     let asked = arrivals(stress, rate, counted.end + after)?;
     let mut world = Loop::new(stress, &profile, &asked)?;
+    parallel::progress(0, 3, "the world");
     let (steps, counted_steps, whole) = world.run(counted, clock::thread_cpu);
     let served = world.in_time as f64 / stress.requests as f64;
     let batch_mean = world.rows as f64 / world.batches.max(1) as f64;
     let (before, measured) = (&steps[..counted_steps.start], &steps[counted_steps.clone()]);
+    parallel::progress(1, 3, "the router alone");
     let mut router = router(stress, &profile)?;
     tell(&mut router, &asked, before, stress.slo);
     let begin = clock::thread_cpu();
     tell(&mut router, &asked[arrivals_in(before)..], measured, stress.slo);
     let alone = clock::thread_cpu() - begin;
+    parallel::progress(2, 3, "single calls");
     let (clock, calls) = each(stress, &profile, &asked, (&steps, counted_steps.clone()))?;
+    parallel::clear();
     Ok(Speed {
         requests: arrivals_in(measured) as u64,
         rate,
@@ -188,7 +197,9 @@ impl Script {
         let mut asked = self.asked.iter();
         for (index, &(at, step)) in self.steps.iter().enumerate().take(self.counted.end) {
             let mut told = event(step, &mut asked, self.stress.slo);
-            let mut tell = || call(&mut router, at, told.take());
+            let mut tell = || {
+                call(&mut router, at, told.take());
+            };
             if index < self.counted.start { tell() } else { counted(step.kind(), &mut tell) }
         }
         Ok(())
@@ -374,8 +385,9 @@ fn arrivals_in(steps: &[(Instant, Step)]) -> usize {
     steps.iter().filter(|(_, step)| *step == Step::Arrival).count()
 }
 
-/// One call and the draining of what it decided, as a server does it.
-fn call(router: &mut Router, at: Instant, event: Option<Event>) {
+/// One call and the draining of what it decided, as a server does it; how many batches it launched.
+fn call(router: &mut Router, at: Instant, event: Option<Event>) -> u32 {
+    let mut launched = 0;
     match event {
         Some(event) => router.handle(event, at),
         None => router.handle_timeout(at),
@@ -383,9 +395,11 @@ fn call(router: &mut Router, at: Instant, event: Option<Event>) {
     while let Some(action) = router.poll_action() {
         if let Action::Launch { batch, .. } = action {
             black_box(router.batch(batch));
+            launched += 1;
         }
     }
     black_box(router.poll_timeout());
+    launched
 }
 
 fn event(step: Step, asked: &mut std::slice::Iter<'_, Asked>, slo: Duration) -> Option<Event> {
@@ -417,66 +431,23 @@ fn each(
         reading.push(clock::thread_cpu() - begin);
     }
     let clock = reading.percentile(0.5);
-    let mut calls: Vec<Calls> = ["all"].iter().chain(&KINDS).map(|&kind| named(kind)).collect();
+    let mut calls = ROWS.map(|kind| Calls { kind, times: Latencies::default() });
     let mut router = router(stress, profile)?;
     let mut asked = asked.iter();
     for (index, &(at, step)) in steps.iter().enumerate().take(counted.end) {
         let event = event(step, &mut asked, stress.slo);
         let begin = clock::thread_cpu();
-        call(&mut router, at, event);
+        let launched = call(&mut router, at, event);
         let took = (clock::thread_cpu() - begin).saturating_sub(clock);
         if index >= counted.start {
-            calls[0].times.push(took);
-            calls[1 + step.kind()].times.push(took);
+            let decided = if launched > 0 { 1 } else { 2 };
+            for row in [0, decided, 3 + step.kind()] {
+                calls[row].times.push(took);
+            }
         }
     }
-    Ok((clock, calls))
-}
-
-fn named(kind: &'static str) -> Calls {
-    Calls { kind, times: Latencies::default() }
+    Ok((clock, calls.to_vec()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stress() -> Stress {
-        Stress {
-            executors: 4,
-            models: 3,
-            rate_factor: 0.6,
-            slo: Duration::from_millis(100),
-            requests: 3000,
-            batching: batcher::ALL[0].name.to_owned(),
-            seed: 1,
-        }
-    }
-
-    #[test]
-    fn the_stress_is_served_in_batches_and_every_call_is_counted() {
-        let speed = measure(&stress()).unwrap();
-        assert_eq!(speed.requests, 3000);
-        assert!(speed.attainment > 0.9 && speed.batch_mean > 4.0, "{speed:?}");
-        assert!(speed.router > Duration::ZERO && speed.whole > Duration::ZERO);
-        let counts: Vec<u64> = speed.calls.iter().map(|calls| calls.times.len()).collect();
-        assert_eq!((counts[0], counts[1]), (counts[1] + counts[2] + counts[3], 3000));
-    }
-
-    #[test]
-    fn the_router_that_is_told_again_ends_in_the_same_state() {
-        let (stress, profile) = (stress(), profile());
-        let asked = arrivals(&stress, 2000.0, 1000).unwrap();
-        let mut world = Loop::new(&stress, &profile, &asked).unwrap();
-        let (steps, ..) = world.run(100..900, || Duration::ZERO);
-        let mut again = router(&stress, &profile).unwrap();
-        tell(&mut again, &asked, &steps, stress.slo);
-        assert_eq!(again.tally(), world.router.tally());
-    }
-
-    #[test]
-    fn an_objective_below_one_run_is_refused() {
-        let error = measure(&Stress { slo: Duration::from_millis(6), ..stress() }).unwrap_err();
-        assert!(error.to_string().starts_with("no batch of"), "{error}");
-    }
-}
+mod tests;
