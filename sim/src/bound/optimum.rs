@@ -17,13 +17,29 @@ pub struct Case {
 
 /// The case has more states than are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the case is too large for an exact optimum: take fewer requests or executors")]
-pub struct TooLarge;
+#[error(
+    "an exact optimum of {requests} requests on {executors} executors is too large: at most about {most} can be computed"
+)]
+pub struct TooLarge {
+    /// Requests of the case.
+    pub requests: usize,
+    /// Its executors.
+    pub executors: usize,
+    /// About how many of its first requests are not too many.
+    pub most: usize,
+}
 
 /// States that the search remembers: about 200 MB.
 const STATES_MAX: usize = 1_500_000;
 /// Requests are bits of a word.
 const REQUESTS_MAX: usize = 64;
+/// The first requests that are searched for an estimate, and how many more each time.
+const FIRST: usize = 4;
+const STEP: usize = 2;
+/// Of fewer states none is made.
+const STATES_MIN: usize = 2000;
+/// Estimated to be so many times too many states, a case is refused: estimates may be off.
+const EXCESS: f64 = 4.0;
 /// Entries of the table of one executor: 400 MB.
 const ENTRIES_MAX: usize = 50_000_000;
 
@@ -43,8 +59,8 @@ const ENTRIES_MAX: usize = 50_000_000;
 pub fn optimum_alone(case: &Case) -> Result<usize, TooLarge> {
     let count = case.arrivals.len();
     let width = count + 1;
-    if width * width > ENTRIES_MAX {
-        return Err(TooLarge);
+    if width.saturating_mul(width) > ENTRIES_MAX {
+        return Err(too_large(case, ENTRIES_MAX.isqrt() - 1));
     }
     // When the executor is free at the earliest, by arrivals passed and given up.
     let mut free = vec![u64::MAX; width * width];
@@ -81,17 +97,49 @@ pub fn optimum_alone(case: &Case) -> Result<usize, TooLarge> {
 /// states are looked at once.
 ///
 /// # Errors
-/// More requests or states than are looked at.
+/// More requests or states than are looked at. Whether they are is seen from the states of the first few requests, of the
+/// first few more and so on, which grow by about the same factor with each: what is too large is refused early.
 pub fn optimum(case: &Case) -> Result<usize, TooLarge> {
     if case.executors == 1 {
         return optimum_alone(case);
     }
-    if case.arrivals.len() > REQUESTS_MAX {
-        return Err(TooLarge);
+    let count = case.arrivals.len();
+    let mut before = None;
+    for first in (FIRST..count.min(REQUESTS_MAX)).step_by(STEP) {
+        let Some((_, states)) = searched(case, first) else {
+            return Err(too_large(case, first - STEP));
+        };
+        let growth = before.map(|before| states as f64 / before as f64);
+        before = Some(states);
+        let Some(growth) = growth.filter(|_| states >= STATES_MIN) else { continue };
+        // Natural logarithms of factors, per request and to the most states.
+        let (per_request, left) =
+            (growth.ln() / STEP as f64, (STATES_MAX as f64 / states as f64).ln());
+        if per_request * (count - first) as f64 > left + EXCESS.ln() {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a count"
+            )]
+            return Err(too_large(case, first + (left / per_request) as usize));
+        }
     }
+    if count > REQUESTS_MAX {
+        return Err(too_large(case, REQUESTS_MAX));
+    }
+    searched(case, count).map(|(best, _)| best).ok_or_else(|| too_large(case, count - 1))
+}
+
+/// The optimum of the first so many requests, and how many states were looked at; none where they are too many.
+fn searched(case: &Case, requests: usize) -> Option<(usize, usize)> {
     let mut search = Search { case, known: BTreeMap::new() };
-    let all = (0..case.arrivals.len()).fold(0, |mask, index| mask | 1 << index);
-    search.best(State { now: 0, open: all, busy: Vec::new() })
+    let all = (0..requests).fold(0, |mask, index| mask | 1 << index);
+    let best = search.best(State { now: 0, open: all, busy: Vec::new() })?;
+    Some((best, search.known.len()))
+}
+
+fn too_large(case: &Case, most: usize) -> TooLarge {
+    TooLarge { requests: case.arrivals.len(), executors: case.executors, most }
 }
 
 /// What matters of the past.
@@ -115,7 +163,7 @@ impl Search<'_> {
     }
 
     /// The most requests answered from that state on.
-    fn best(&mut self, mut state: State) -> Result<usize, TooLarge> {
+    fn best(&mut self, mut state: State) -> Option<usize> {
         let quickest = self.case.times.iter().min().copied().unwrap_or(u64::MAX);
         state.busy.retain(|&end| end > state.now);
         for index in bits(state.open) {
@@ -124,13 +172,13 @@ impl Search<'_> {
             }
         }
         if state.open == 0 {
-            return Ok(0);
+            return Some(0);
         }
         if let Some(&known) = self.known.get(&state) {
-            return Ok(known);
+            return Some(known);
         }
         if self.known.len() == STATES_MAX {
-            return Err(TooLarge);
+            return None;
         }
         let mut best = self.wait(&state)?;
         if state.busy.len() < self.case.executors {
@@ -140,14 +188,14 @@ impl Search<'_> {
             }
         }
         self.known.insert(state, best);
-        Ok(best)
+        Some(best)
     }
 
     /// Nothing starts before the next arrival or end.
-    fn wait(&mut self, state: &State) -> Result<usize, TooLarge> {
+    fn wait(&mut self, state: &State) -> Option<usize> {
         let arrivals = bits(state.open).map(|index| self.arrival(index));
         let next = arrivals.filter(|&at| at > state.now).chain(state.busy.first().copied()).min();
-        next.map_or(Ok(0), |now| self.best(State { now, ..state.clone() }))
+        next.map_or(Some(0), |now| self.best(State { now, ..state.clone() }))
     }
 
     /// After a batch of that size has started, if there are so many that it can meet.
@@ -243,7 +291,7 @@ mod tests {
             let case = random_case(seed, 1, 12);
             let mut search = Search { case: &case, known: BTreeMap::new() };
             let searched = search.best(State { now: 0, open: (1 << 12) - 1, busy: Vec::new() });
-            assert_eq!(searched, optimum_alone(&case), "seed {seed}");
+            assert_eq!(searched, optimum_alone(&case).ok(), "seed {seed}");
         }
     }
 
@@ -253,7 +301,22 @@ mod tests {
         let case =
             Case { arrivals: vec![0, 4, 5, 6, 10], slo: 12, times: vec![1, 2, 9], executors: 2 };
         assert_eq!(optimum(&case), Ok(5));
-        let large = Case { arrivals: vec![0; 65], ..case };
-        assert_eq!(optimum(&large), Err(TooLarge));
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_from_the_states_of_the_first_requests() {
+        let ms = |ms: u64| ms * 1_000_000;
+        let case = |executors, requests| Case {
+            arrivals: (0..requests).map(|index| ms(index) / 2 + index * index % 7).collect(),
+            slo: ms(25),
+            times: (1..=64).map(|rows| 5_204_000 + 1_082_000 * rows).collect(),
+            executors,
+        };
+        let error = optimum(&case(8, 60)).unwrap_err();
+        assert!(error.most >= 8 && error.most < 40, "{error}");
+        assert!(optimum(&case(8, 8)).is_ok());
+        assert!(error.to_string().starts_with("an exact optimum of 60 requests on 8 executors"));
+        let error = optimum_alone(&case(1, 8000)).unwrap_err();
+        assert_eq!(error.most, 7070);
     }
 }
