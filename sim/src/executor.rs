@@ -9,7 +9,10 @@ use rand::RngExt;
 use rand_distr::{Distribution, Exp1, LogNormal};
 use rand_pcg::Pcg64Mcg;
 
-use crate::{ExecutorSpec, Stall};
+use crate::{ExecutorSpec, Neighbours, Stall};
+
+/// No run takes longer, whatever is drawn: eleven days.
+const RUN_MAX_S: f64 = 1e6;
 
 /// One executor and the batches that it holds.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ impl SimExecutor {
         for spec in specs {
             let begin = all.len();
             let end = begin + spec.count as usize;
-            let size = spec.neighbours.map_or(1, |neighbours| neighbours.count as usize);
+            let size = spec.neighbours.as_ref().map_or(1, |neighbours| neighbours.count as usize);
             all.extend((begin..end).map(|index| {
                 let first = begin + (index - begin) / size * size;
                 let device = (first, (first + size).min(end));
@@ -67,15 +70,15 @@ impl SimExecutor {
         all
     }
 
-    /// Draws how a run of that profiled time goes that starts at `now` while so many neighbours run.
+    /// Draws how a run of that profiled time goes that starts at `now` and takes `beside` times as long for its neighbours.
     pub(crate) fn run(
         &mut self,
         profiled: Duration,
         now: Instant,
-        busy: u32,
+        beside: f64,
         rng: &mut Pcg64Mcg,
     ) -> Run {
-        let mut factor = self.spec.speed_error;
+        let mut factor = self.spec.speed_error * beside;
         if self.spec.noise > 0.0 {
             let noise = LogNormal::new(0.0, self.spec.noise).expect("the spread is positive");
             factor *= noise.sample(rng);
@@ -86,11 +89,9 @@ impl SimExecutor {
         if let Some(drift) = self.spec.drift {
             factor *= drift.at(now.since(Instant::ZERO));
         }
-        if let (Some(neighbours), 1..) = (self.spec.neighbours, busy) {
-            factor *= neighbours.slowdown.powf(f64::from(busy));
-        }
         let fails = self.spec.failure_share > 0.0 && rng.random::<f64>() < self.spec.failure_share;
-        let mut takes = profiled.mul_f64(factor).max(Duration::from_nanos(1));
+        let takes = (profiled.as_secs_f64() * factor).min(RUN_MAX_S);
+        let mut takes = Duration::from_secs_f64(takes).max(Duration::from_nanos(1));
         if let Some(stall) = self.spec.stall {
             takes = self.stalled(stall, now, takes, rng);
         }
@@ -117,6 +118,11 @@ impl SimExecutor {
         }
         self.stall_next = Some(begins);
         takes
+    }
+
+    /// How those that share its device slow it down.
+    pub(crate) fn neighbours(&self) -> Option<&Neighbours> {
+        self.spec.neighbours.as_ref()
     }
 
     /// How long so many megabytes of inputs are copied in before a run.
@@ -148,7 +154,7 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
-    use crate::{Drift, DriftShape, Neighbours};
+    use crate::{Drift, DriftShape};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -163,7 +169,7 @@ mod tests {
         let mut rng = Pcg64Mcg::seed_from_u64(1);
         let mut now = Instant::ZERO;
         for _ in 0..10_000 {
-            now = now + executor.run(SECOND, now, 0, &mut rng).takes;
+            now = now + executor.run(SECOND, now, 1.0, &mut rng).takes;
         }
         // Of each 10 seconds one is lost.
         let share = 10_000.0 / now.since(Instant::ZERO).as_secs_f64();
@@ -173,7 +179,7 @@ mod tests {
     #[test]
     fn drift_and_busy_neighbours_make_runs_longer() {
         let drift = Drift { shape: DriftShape::Linear, factor: 3.0, over: 10 * SECOND };
-        let neighbours = Neighbours { count: 2, slowdown: 1.5 };
+        let neighbours = Neighbours { count: 2, slowdown: Some(1.5), table: None, share: None };
         let spec = ExecutorSpec {
             count: 3,
             drift: Some(drift),
@@ -184,8 +190,8 @@ mod tests {
         let devices: Vec<_> = all.iter().map(|executor| executor.device).collect();
         assert_eq!(devices, [(0, 2), (0, 2), (2, 3)]);
         let mut rng = Pcg64Mcg::seed_from_u64(1);
-        let mut takes = |now, busy| all[0].run(SECOND, now, busy, &mut rng).takes;
-        assert_eq!(takes(Instant::ZERO, 1), SECOND * 3 / 2);
-        assert_eq!(takes(Instant::ZERO + 5 * SECOND, 0), 2 * SECOND);
+        let mut takes = |now, beside| all[0].run(SECOND, now, beside, &mut rng).takes;
+        assert_eq!(takes(Instant::ZERO, 1.5), SECOND * 3 / 2);
+        assert_eq!(takes(Instant::ZERO + 5 * SECOND, 1.0), 2 * SECOND);
     }
 }

@@ -10,6 +10,7 @@ pub mod compare;
 mod executor;
 mod fuzz;
 mod goodput;
+mod interference;
 mod latency;
 pub mod page;
 pub mod parallel;
@@ -25,6 +26,7 @@ mod world;
 pub use check::Violation;
 pub use fuzz::random_scenario;
 pub use goodput::{Goodput, Search, SimError};
+pub use interference::{Entry, Interference};
 pub use latency::Latencies;
 pub use replay::{
     Comparison, Difference, ReplayError, Replayed, Times, Validated, Validation, replay, validate,
@@ -32,7 +34,7 @@ pub use replay::{
 pub use report::{ModelReport, Report};
 pub use scenario::{
     Answers, CodedSpec, CompositionSpec, CopyIn, Drift, DriftShape, ExecutorSpec, ModelSpec,
-    Neighbours, PlacementSpec, Popularity, ProfileSpec, RouterChoice, Scale, Scenario,
+    Neighbours, PairTable, PlacementSpec, Popularity, ProfileSpec, RouterChoice, Scale, Scenario,
     ScenarioError, Split, StageSpec, Stages, Stall, TraceSpec,
 };
 pub use table::Table;

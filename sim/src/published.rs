@@ -1,9 +1,12 @@
 //! Latency profiles that papers and their repositories published, where the folder with them is present.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use models::{LatencyProfile, ProfilePoint};
+
+use crate::interference::{Entry, Interference};
 
 /// Where the published profiles lie, from the repository's root.
 pub const FOLDER: &str = "../shared/data/profiles";
@@ -79,6 +82,14 @@ pub const SOURCES: [Source; 6] = [
 /// The largest batch of a published line, which states none.
 const LINE_BATCH_MAX: u32 = 128;
 
+/// The published table of pairs: by its name the file of pairs, that of the same models alone, and whose numbers they are.
+pub const PAIRS: (&str, &str, &str, &str) = (
+    "igniter",
+    "igniter_v100_pair_interference.csv",
+    "igniter_v100_partition.csv",
+    "iGniter (2022), V100 with TensorRT: four models in pairs on 20 to 80 % of the multiprocessors each",
+);
+
 /// Why a published profile cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishedError {
@@ -130,6 +141,65 @@ pub fn read(name: &str) -> Result<LatencyProfile, PublishedError> {
         Reason::Unknown(known) => unknown(format!("{} has {}", source.name, known.join(", "))),
         Reason::Numbers(reason) => PublishedError::Numbers { name: name.to_owned(), reason },
     })
+}
+
+/// The published table of pairs of that name: what a run took beside another, over what it took alone on that share.
+///
+/// # Errors
+/// As [`read`].
+pub fn interference(name: &str) -> Result<Interference, PublishedError> {
+    if !present() {
+        return Err(PublishedError::Absent);
+    }
+    let unknown = |known: String| PublishedError::Unknown { name: name.to_owned(), known };
+    let (known, pairs, alone, _) = PAIRS;
+    if name != known {
+        return Err(unknown(format!("tables of pairs are {known}")));
+    }
+    let text = |file: &str| {
+        std::fs::read_to_string(Path::new(FOLDER).join(file))
+            .map_err(|error| unknown(format!("{file}: {error}")))
+    };
+    let wrong = |reason| PublishedError::Numbers { name: name.to_owned(), reason };
+    over_alone(&text(pairs)?, &text(alone)?).map_err(wrong)
+}
+
+/// From times in pairs (`.., model_a, model_b, batch_a, batch_b, share_a, ms_a, ms_b`, where `b` has the rest of the device)
+/// and alone (`.., model, batch, share, ms`).
+fn over_alone(pairs: &str, alone: &str) -> Result<Interference, String> {
+    let mut times = BTreeMap::new();
+    for line in alone.lines().skip(1) {
+        let columns: Vec<&str> = line.split(',').collect();
+        let [_, _, model, batch, share, ms] = columns[..] else {
+            return Err(format!("cannot read the line '{line}'"));
+        };
+        times.insert((model, batch, number(share, line)?.to_bits()), number(ms, line)?);
+    }
+    let mut table = Interference::default();
+    for line in pairs.lines().skip(1) {
+        let columns: Vec<&str> = line.split(',').collect();
+        let [_, _, a, b, batch_a, batch_b, share_a, ms_a, ms_b] = columns[..] else {
+            return Err(format!("cannot read the line '{line}'"));
+        };
+        let share_a = number(share_a, line)?;
+        let both = [
+            ((a, batch_a, share_a, ms_a), (b, batch_b)),
+            ((b, batch_b, 100.0 - share_a, ms_b), (a, batch_a)),
+        ];
+        for ((model, batch, share, ms), (beside, beside_batch)) in both {
+            let alone = times.get(&(model, batch, share.to_bits()));
+            let alone = alone.ok_or_else(|| format!("no time alone for the line '{line}'"))?;
+            let whole = |text: &str| text.parse().map_err(|_| format!("no batch in '{line}'"));
+            let (batch, beside_batch) = (whole(batch)?, whole(beside_batch)?);
+            let slowdown = number(ms, line)? / alone;
+            table.insert(model, beside, Entry { batch, beside_batch, share, slowdown });
+        }
+    }
+    Ok(table)
+}
+
+fn number(text: &str, line: &str) -> Result<f64, String> {
+    text.trim().parse().map_err(|_| format!("cannot read '{text}' in the line '{line}'"))
 }
 
 #[derive(Debug, PartialEq)]
@@ -228,5 +298,32 @@ mod tests {
                 assert!(profile.is_ok(), "{}/{model}: {profile:?}", source.name);
             }
         }
+    }
+    #[test]
+    fn slowdowns_are_times_in_pairs_over_times_alone_on_the_same_share() {
+        let alone = "h\nr,g,a,2,20,2\nr,g,b,4,80,4\n";
+        let pairs = "h\nr,g,a,b,2,4,20,3,5\n";
+        let table = over_alone(pairs, alone).unwrap();
+        assert_eq!(table.slowdown(("a", "b"), 20.0, (2, 4)), Some(1.5));
+        assert_eq!(table.slowdown(("b", "a"), 80.0, (4, 2)), Some(1.25));
+        assert_eq!(table.len(), 2);
+        let error = over_alone("h\nr,g,a,b,2,4,40,3,5\n", alone).unwrap_err();
+        assert!(error.starts_with("no time alone"), "{error}");
+    }
+
+    #[test]
+    fn the_published_pairs_have_the_published_spread_where_the_folder_is_present() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(FOLDER);
+        let text = |file: &str| std::fs::read_to_string(folder.join(file));
+        let (Ok(pairs), Ok(alone)) = (text(PAIRS.1), text(PAIRS.2)) else {
+            eprintln!("{} is absent: nothing was tested", folder.display());
+            return;
+        };
+        let table = over_alone(&pairs, &alone).unwrap();
+        assert_eq!(table.len(), 2 * 750);
+        // The first line: 2.7611 ms beside ResNet50, over the time alone of 2 rows on 20 %.
+        let slowdown = table.slowdown(("alexnet", "resnet50"), 20.0, (2, 2)).unwrap();
+        assert!((1.0..1.25).contains(&slowdown), "{slowdown}");
+        assert!(table.knows("ssd", "vgg19") && !table.knows("ssd", "ssd"));
     }
 }

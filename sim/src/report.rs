@@ -28,11 +28,11 @@ pub struct ModelReport {
     pub failed: u64,
     /// Left while they waited.
     pub cancelled: u64,
-    /// Batches run to their end.
+    /// Batches launched after the warm-up and run to their end.
     pub batches: u64,
     /// Rows of those batches.
     pub rows: u64,
-    /// How long executors ran those batches, before counting as well.
+    /// How long executors ran batches after the warm-up.
     pub busy: Duration,
     /// From arrival to answer, of those answered.
     pub latencies: Latencies,
@@ -85,7 +85,9 @@ pub struct Report {
     pub stopped: bool,
     /// How many executors there were.
     pub executors: u32,
-    /// How long executors ran batches, together, before counting as well.
+    /// From the end of the warm-up to the end of the last run.
+    pub span: Duration,
+    /// How long executors ran batches in that time, together.
     pub busy: Duration,
     /// The same by executor.
     pub busy_by_executor: Vec<Duration>,
@@ -113,6 +115,13 @@ impl Report {
         if stayed == 0 { 1.0 } else { total.in_time as f64 / stayed as f64 }
     }
 
+    /// The share of their time that executors ran batches, after the warm-up.
+    #[must_use]
+    pub fn busy_share(&self) -> f64 {
+        let time = self.span.as_secs_f64() * f64::from(self.executors.max(1));
+        if time > 0.0 { self.busy.as_secs_f64() / time } else { 0.0 }
+    }
+
     /// How often an answer in time is right, on average over those of tasks; `None` without any.
     #[must_use]
     pub fn accuracy(&self) -> Option<f64> {
@@ -138,10 +147,18 @@ impl Report {
             return self.models.clone();
         }
         let mut rows: Vec<ModelReport> = Vec::new();
-        for model in &self.models {
+        for (index, model) in self.models.iter().enumerate() {
             match rows.last_mut().filter(|row| row.entry == model.entry) {
                 Some(row) => row.add(model),
-                None => rows.push(model.clone()),
+                None => {
+                    let equal = self.models[index..].iter();
+                    let equal = equal.take_while(|other| other.entry == model.entry).count();
+                    let name = match (equal, model.name.rsplit_once('-')) {
+                        (2.., Some((name, _))) => format!("{name} ({equal} models)"),
+                        _ => model.name.clone(),
+                    };
+                    rows.push(ModelReport { name, ..model.clone() });
+                }
             }
         }
         rows
@@ -206,5 +223,37 @@ impl fmt::Display for Report {
             self.goodput(),
             100.0 * self.attainment()
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Scenario, World};
+
+    const TEXT: &str = "duration = '3s'\nwarmup = '1s'\n[[executor]]\n[[model]]\nname = 'm'\nrate = 1000\n\
+        arrivals = 'constant'\nprofile = { fixed = '500us', per_item = '0s', batch_max = 1 }\n";
+
+    fn report(text: &str) -> super::Report {
+        let scenario = Scenario::from_text("s.toml", text).unwrap();
+        World::new(&scenario).unwrap().run().unwrap().0
+    }
+
+    #[test]
+    fn requests_batches_and_time_are_counted_after_the_warm_up() {
+        let report = report(TEXT);
+        let model = &report.models[0];
+        assert!(model.offered.abs_diff(2000) <= 1 && model.batches.abs_diff(2000) <= 1, "{report}");
+        assert!((model.busy.as_secs_f64() - 1.0).abs() < 0.002, "{:?}", model.busy);
+        assert_eq!(model.rows, model.batches);
+        assert!((report.busy_share() - 0.5).abs() < 0.002, "{}", report.busy_share());
+    }
+
+    #[test]
+    fn a_row_of_many_models_says_how_many() {
+        let many = TEXT.replace("rate = 1000", "rate = 1000\ncount = 50");
+        let text = report(&many).to_string();
+        assert!(text.contains("\nm (50 models)") && !text.contains("m-0"), "{text}");
+        let text = report(&TEXT.replace("rate = 1000", "rate = 1000\ncount = 5")).to_string();
+        assert!(text.contains("\nm-4"), "{text}");
     }
 }

@@ -1,11 +1,13 @@
 //! A scenario: models, executors, who asks for what, and how the router is set. Unknown keys are refused.
 
+mod check;
 mod composition;
 mod demand;
 mod executor;
 mod model;
 mod pipeline;
 mod placement;
+mod position;
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use serde::Deserialize;
 
 pub use composition::{CodedSpec, CompositionSpec, StageSpec};
 pub(crate) use demand::{Demand, Source};
-pub use executor::{CopyIn, Drift, DriftShape, ExecutorSpec, Neighbours, Stall};
+pub use executor::{CopyIn, Drift, DriftShape, ExecutorSpec, Neighbours, PairTable, Stall};
 pub use model::{Answers, ModelSpec, Popularity, ProfileSpec, Scale, Split, Stages, TraceSpec};
 pub use placement::PlacementSpec;
 
@@ -97,6 +99,16 @@ pub enum ScenarioError {
         /// What is wrong.
         reason: String,
     },
+    /// One of the others, in a file.
+    #[error("{file}, line {line}: {error}")]
+    At {
+        /// Which file.
+        file: String,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong.
+        error: Box<ScenarioError>,
+    },
     /// The whole makes no sense.
     #[error("{0}")]
     Whole(String),
@@ -130,50 +142,17 @@ impl Scenario {
         };
         let mut scenario: Self = toml::from_str(text).map_err(wrong)?;
         let folder = Path::new(file).parent().unwrap_or(Path::new(""));
-        for model in &mut scenario.models {
-            model.read_files(folder)?;
-        }
-        scenario.check()?;
+        let checked = scenario.read_files(folder).and_then(|()| scenario.check());
+        checked.map_err(|error| position::placed(file, text, error))?;
         Ok(scenario)
     }
 
-    /// Refuses numbers that make no sense.
-    ///
-    /// # Errors
-    /// The first of them.
-    pub fn check(&self) -> Result<(), ScenarioError> {
-        let whole = |reason: &str| Err(ScenarioError::Whole(reason.to_owned()));
-        if self.duration.is_zero() {
-            return whole("duration must be above 0");
-        }
-        if self.warmup >= self.duration {
-            return whole("warmup must be shorter than duration");
-        }
-        if !(self.load.is_finite() && self.load > 0.0) {
-            return whole("load must be a positive number");
-        }
-        if self.executors.iter().all(|executor| executor.count == 0) {
-            return whole("a scenario needs an executor");
-        }
-        if self.models.iter().all(|model| model.count == 0) {
-            return whole("a scenario needs a model");
-        }
-        for (index, executor) in self.executors.iter().enumerate() {
+    fn read_files(&mut self, folder: &Path) -> Result<(), ScenarioError> {
+        for (index, executor) in self.executors.iter_mut().enumerate() {
             let wrong = |reason| ScenarioError::Executor { index: index + 1, reason };
-            executor.check().map_err(wrong)?;
+            executor.read_files(folder).map_err(wrong)?;
         }
-        if let Some(placement) = &self.placement {
-            placement.check().map_err(ScenarioError::Policy)?;
-            if self.models.iter().any(|model| model.executors.is_some()) {
-                return whole("executors of a model have no meaning where a placement decides");
-            }
-        }
-        for model in &self.models {
-            model.latency_profile()?;
-            model.check()?;
-            self.policy_of(model)?;
-        }
-        self.check_compositions()
+        self.models.iter_mut().try_for_each(|model| model.read_files(folder))
     }
 
     /// The batching policy of a model: its own, else the scenario's, else the default.

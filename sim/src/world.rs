@@ -5,6 +5,7 @@ mod coded;
 mod composed;
 mod crowd;
 mod places;
+mod progress;
 mod runs;
 pub mod speed;
 mod tasks;
@@ -32,7 +33,7 @@ use crate::check::{BatchRules, Checker};
 use crate::executor::SimExecutor;
 use crate::scenario::{Demand, Source};
 use crate::window::Window;
-use crate::{ModelReport, ModelSpec, Report, Scenario, ScenarioError, Violation};
+use crate::{ModelReport, ModelSpec, Report, Scenario, ScenarioError, Violation, parallel};
 
 /// How long a broken executor stays away.
 const REPAIR: Duration = Duration::from_millis(200);
@@ -84,6 +85,8 @@ struct Held {
     model: usize,
     rows: u32,
     requests: Vec<RequestId>,
+    /// It was launched after the warm-up.
+    counted: bool,
 }
 
 /// A simulated world.
@@ -112,6 +115,8 @@ pub struct World {
     /// The run ends early when more than that are late, refused or failed.
     bad_max: u64,
     checker: Option<Checker>,
+    /// Says how far it is.
+    shown: bool,
     report: Report,
     history: History,
 }
@@ -166,6 +171,7 @@ impl World {
             checker: Some(Checker::default()),
             counted_from: Instant::ZERO + scenario.warmup,
             bad_max: u64::MAX,
+            shown: false,
             report: Report {
                 duration: scenario.duration.saturating_sub(scenario.warmup),
                 executors: scenario.executor_count(),
@@ -240,16 +246,27 @@ impl World {
     }
 
     fn go(&mut self) -> Result<(), Violation> {
+        let went = self.go_on();
+        if self.shown {
+            parallel::clear();
+        }
+        went
+    }
+
+    fn go_on(&mut self) -> Result<(), Violation> {
         self.begin()?;
         let mut still = 0;
-        loop {
+        for step in 0_u64.. {
+            self.show(step);
             let next = self.heap.peek().map(|Reverse((at, ..))| *at);
             let timeout = self.router.poll_timeout().map(|(at, _)| at.max(self.now));
             match (next, timeout) {
                 (None, None) => break,
                 (Some(at), timeout) if timeout.is_none_or(|timeout| at <= timeout) => {
-                    still = if at > self.now { 0 } else { still + 1 };
                     let Reverse((at, _, happening)) = self.heap.pop().expect("it was just seen");
+                    // Clients may come at one instant in any number.
+                    let comes = matches!(happening, Happening::Arrival { .. });
+                    still = if at > self.now { 0 } else { still + u32::from(!comes) };
                     self.move_to(at)?;
                     self.happen(happening)?;
                     self.tell()?;
@@ -266,6 +283,7 @@ impl World {
             }
             if self.report.bad > self.bad_max {
                 self.report.stopped = true;
+                self.report.span = self.now.max(self.counted_from).since(self.counted_from);
                 return Ok(());
             }
             if still > STILL_MAX {
@@ -278,6 +296,8 @@ impl World {
         if open > 0 {
             return Err(self.violation(&format!("{open} requests of several variants never ended")));
         }
+        let ended = self.now.max(self.until);
+        self.report.span = ended.since(self.counted_from);
         let tally = self.router.tally();
         self.check(|checker| checker.finished(&tally))
     }

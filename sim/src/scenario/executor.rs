@@ -1,9 +1,14 @@
 //! Kinds of executor, with all that can be wrong with one.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use models::{deserialize_duration, deserialize_duration_option};
 use serde::Deserialize;
+
+use crate::interference::Interference;
+use crate::published;
 
 /// Equal executors.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -96,15 +101,72 @@ pub struct Stall {
     pub lasts: Duration,
 }
 
-/// Executors that are shares of one device slow each other down.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+/// Executors that are shares of one device slow each other down. One of `slowdown` and `table` is there, or both.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Neighbours {
     /// How many executors share a device, in the order of their numbers.
     pub count: u32,
-    /// Multiplies the time of a run that starts while a neighbour runs, for each that does. The median of 750 pairs on
-    /// a V100 (iGniter) is 1.09.
-    pub slowdown: f64,
+    /// Multiplies the time of a run that starts while a neighbour runs, for each that does and of which the table says
+    /// nothing. The median of 750 pairs on a V100 (iGniter) is 1.09.
+    #[serde(default)]
+    pub slowdown: Option<f64>,
+    /// Slowdowns by models, rows and share.
+    #[serde(default)]
+    pub table: Option<PairTable>,
+    /// Per cent of the device that each has; equal shares if absent.
+    #[serde(default)]
+    pub share: Option<f64>,
+}
+
+impl Neighbours {
+    /// What a run takes longer beside another: each the name of its model in the table, and its rows.
+    pub(crate) fn between(&self, (model, rows): (&str, u32), (beside, others): (&str, u32)) -> f64 {
+        let read = self.table.as_ref().and_then(|table| table.read.as_ref());
+        let share = self.share.unwrap_or(100.0 / f64::from(self.count));
+        let found = read.and_then(|read| read.slowdown((model, beside), share, (rows, others)));
+        found.or(self.slowdown).unwrap_or(1.0)
+    }
+}
+
+/// Where slowdowns of pairs of models are.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairTable {
+    /// A file, from the scenario's folder; see [`Interference::from_csv`].
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+    /// A published one; see [`published::PAIRS`].
+    #[serde(default)]
+    pub published: Option<String>,
+    /// What was read.
+    #[serde(skip)]
+    pub(crate) read: Option<Arc<Interference>>,
+}
+
+impl ExecutorSpec {
+    /// Reads the table that it names.
+    pub(super) fn read_files(&mut self, folder: &Path) -> Result<(), String> {
+        let table = self.neighbours.as_mut().and_then(|neighbours| neighbours.table.as_mut());
+        let Some(table) = table else { return Ok(()) };
+        let read = match (&table.file, &table.published) {
+            (Some(file), None) => {
+                let path = folder.join(file);
+                let wrong =
+                    |reason: &dyn std::fmt::Display| format!("{}: {reason}", path.display());
+                let text = std::fs::read_to_string(&path).map_err(|error| wrong(&error))?;
+                Interference::from_csv(&text).map_err(|error| wrong(&error))?
+            }
+            (None, Some(name)) => {
+                published::interference(name).map_err(|error| error.to_string())?
+            }
+            (None, None) | (Some(_), Some(_)) => {
+                return Err("neighbours.table is { file } or { published }".to_owned());
+            }
+        };
+        table.read = Some(Arc::new(read));
+        Ok(())
+    }
 }
 
 impl Default for ExecutorSpec {
@@ -125,54 +187,6 @@ impl Default for ExecutorSpec {
             memory_mb: None,
             copy: None,
         }
-    }
-}
-
-impl ExecutorSpec {
-    /// What makes no sense, in a sentence.
-    pub(super) fn check(&self) -> Result<(), String> {
-        let positive = |name: &str, value: f64| {
-            let right = value.is_finite() && value > 0.0;
-            if right { Ok(()) } else { Err(format!("{name} must be above 0, not {value}")) }
-        };
-        let share = |name: &str, value: f64| {
-            let right = (0.0..=1.0).contains(&value);
-            if right { Ok(()) } else { Err(format!("{name} must be from 0 to 1, not {value}")) }
-        };
-        let some_time = |name: &str, value: Duration| {
-            if value.is_zero() { Err(format!("{name} must be above 0")) } else { Ok(()) }
-        };
-        share("straggler_share", self.straggler_share)?;
-        share("failure_share", self.failure_share)?;
-        share("load_failure_share", self.load_failure_share)?;
-        positive("straggler_factor", self.straggler_factor)?;
-        positive("speed_error", self.speed_error)?;
-        if !(self.noise.is_finite() && self.noise >= 0.0) {
-            return Err(format!("noise must be 0 or more, not {}", self.noise));
-        }
-        if let Some(memory) = self.memory_mb {
-            positive("memory_mb", memory)?;
-        }
-        if let Some(copy) = self.copy {
-            positive("copy.mb_per_s", copy.mb_per_s)?;
-        }
-        if let Some(every) = self.breakdown_every {
-            some_time("breakdown_every", every)?;
-        }
-        if let Some(drift) = self.drift {
-            positive("drift.factor", drift.factor)?;
-            some_time("drift.over", drift.over)?;
-        }
-        if let Some(stall) = self.stall {
-            some_time("stall.every", stall.every)?;
-        }
-        if let Some(neighbours) = self.neighbours {
-            positive("neighbours.slowdown", neighbours.slowdown)?;
-            if neighbours.count == 0 {
-                return Err("neighbours.count must be at least 1".to_owned());
-            }
-        }
-        Ok(())
     }
 }
 

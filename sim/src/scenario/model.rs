@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use loadgen::{Arrivals, Trace, Within};
+use loadgen::{Trace, Within};
 use models::{
     Accuracy, Cost, LatencyProfile, deserialize_duration, deserialize_duration_option,
     parse_duration,
@@ -12,6 +12,7 @@ use models::{
 use serde::Deserialize;
 
 use super::ScenarioError;
+use super::check::{BATCH_MAX, RUN_MAX};
 use crate::published;
 
 /// A model, or several equal ones, and the clients.
@@ -20,6 +21,9 @@ use crate::published;
 pub struct ModelSpec {
     /// Its name in reports.
     pub name: String,
+    /// Its name in tables of pairs, where executors share devices; `name` if absent.
+    #[serde(default)]
+    pub known_as: Option<String>,
     /// How many equal models; their names get numbers.
     #[serde(default = "one")]
     pub count: u32,
@@ -49,7 +53,7 @@ pub struct ModelSpec {
     /// Requests a second of all `count` models together; a trace's own if absent.
     #[serde(default)]
     pub rate: Option<f64>,
-    /// `"constant"`, `"poisson"`, or `"gamma:CV"`.
+    /// `"constant"`, `"poisson"`, `"gamma:CV"`, or `"bursts:TIMES,BURST,CALM"`.
     #[serde(default = "default_arrivals")]
     pub arrivals: String,
     /// Recorded arrivals, in place of a process.
@@ -321,6 +325,7 @@ impl ModelSpec {
     pub fn new(name: &str, profile: ProfileSpec, rate: f64) -> Self {
         Self {
             name: name.to_owned(),
+            known_as: None,
             count: 1,
             popularity: Popularity::Even,
             profile,
@@ -346,6 +351,11 @@ impl ModelSpec {
             pipelines: Vec::new(),
             tail: Duration::ZERO,
         }
+    }
+
+    /// Its name in tables of pairs.
+    pub(crate) fn known(&self) -> &str {
+        self.known_as.as_ref().unwrap_or(&self.name)
     }
 
     pub(super) fn wrong(&self, reason: impl std::fmt::Display) -> ScenarioError {
@@ -380,11 +390,16 @@ impl ModelSpec {
     /// Where the points make no profile.
     pub fn latency_profile(&self) -> Result<LatencyProfile, ScenarioError> {
         match &self.profile {
-            ProfileSpec::Linear { batch_max: 0, .. } => {
-                Err(self.wrong("batch_max must be at least 1"))
+            ProfileSpec::Linear { batch_max, .. } if !(1..=BATCH_MAX).contains(batch_max) => {
+                Err(self.wrong(format!("batch_max must be from 1 to {BATCH_MAX}, not {batch_max}")))
             }
-            ProfileSpec::Linear { fixed, per_item, .. } if (*fixed + *per_item).is_zero() => {
-                Err(self.wrong("a run takes some time"))
+            ProfileSpec::Linear { fixed, per_item, .. }
+                if fixed.is_zero() && per_item.is_zero() =>
+            {
+                Err(self.wrong("fixed and per_item must not both be 0: a run takes some time"))
+            }
+            ProfileSpec::Linear { fixed, per_item, .. } if (*fixed).max(*per_item) > RUN_MAX => {
+                Err(self.wrong(format!("fixed and per_item must be at most {RUN_MAX:?} each")))
             }
             ProfileSpec::Linear { fixed, per_item, batch_max } => {
                 Ok(LatencyProfile::linear(*fixed, *per_item, *batch_max))
@@ -404,45 +419,5 @@ impl ModelSpec {
         let recorded = recorded.map(|(read, trace)| read.rate() * trace.speed);
         let none = || self.wrong("a model needs a rate, or a trace that has one");
         self.rate.or(recorded).ok_or_else(none)
-    }
-
-    /// Refuses numbers that make no sense.
-    pub(super) fn check(&self) -> Result<(), ScenarioError> {
-        if self.batch_max == Some(0) {
-            return Err(self.wrong("batch_max must be at least 1"));
-        }
-        if self.priority == Some(0) || self.executors == Some(0) {
-            return Err(self.wrong("priority and executors must be at least 1"));
-        }
-        if !(self.weight.is_finite() && self.weight > 0.0) {
-            return Err(self.wrong("weight must be a positive number"));
-        }
-        if !(0.0..=1.0).contains(&self.cancel_share) {
-            return Err(self.wrong("cancel_share must be from 0 to 1"));
-        }
-        let size = |mb: f64| mb.is_finite() && mb >= 0.0;
-        if !size(self.weights_mb) || !size(self.input_mb) {
-            return Err(self.wrong("weights_mb and input_mb must be 0 or more"));
-        }
-        let arrivals: Arrivals = self.arrivals.parse().map_err(|error| self.wrong(error))?;
-        if let Some(rate) = self.rate {
-            arrivals.offsets(rate, 0).map_err(|error| self.wrong(error))?;
-        }
-        let Some(trace) = &self.trace else {
-            let missing = "a model needs a rate, or a trace that has one";
-            // Clients of one variant ask for all of a task.
-            let idle = self.answers.is_some() && self.count == 1;
-            return if self.rate.is_some() || idle { Ok(()) } else { Err(self.wrong(missing)) };
-        };
-        if !(trace.speed.is_finite() && trace.speed > 0.0) {
-            return Err(self.wrong("trace.speed must be a positive number"));
-        }
-        if trace.read.as_ref().is_none_or(|read| read.rate() <= 0.0) {
-            return Err(self.wrong(format!("the trace {} is empty", trace.file.display())));
-        }
-        if trace.split == Split::Functions && self.popularity != Popularity::Even {
-            return Err(self.wrong("popularity has no meaning where functions are dealt to models"));
-        }
-        Ok(())
     }
 }

@@ -70,17 +70,6 @@ impl PlacementSpec {
             .ok_or_else(|| format!("unknown placement policy {name:?}; known are: {known}"))
     }
 
-    pub(super) fn check(&self) -> Result<(), String> {
-        let entry = self.entry()?;
-        if self.every.is_some_and(|every| every.is_zero()) {
-            return Err("placement.every must be above 0".to_owned());
-        }
-        if entry.is_none() && (self.every.is_some() || !self.on_demand) {
-            return Err("a placement needs a policy, or on_demand alone".to_owned());
-        }
-        Ok(())
-    }
-
     /// The router moves weights while requests are served.
     pub(crate) fn moves(&self) -> bool {
         self.on_demand || self.every.is_some()

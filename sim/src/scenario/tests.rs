@@ -7,28 +7,103 @@ fn error_of(from: &str, to: &str) -> String {
     Scenario::from_text("s.toml", &PLAIN.replace(from, to)).unwrap_err().to_string()
 }
 
+/// What is replaced in the plain scenario, by what, and what the refusal says.
+const IMPOSSIBLE: &[(&str, &str, &str)] = &[
+    ("rate = 1", "rate = 0", "s.toml, line 6: model \"m\": rate must be above 0"),
+    ("rate = 1", "rate = 1e18", "line 6: model \"m\": rate must be above 0 and at most 100000000 "),
+    ("\"1s\"", "\"1s\"\nload = 1e12", "line 7: model \"m\": rate, times load, must be above 0"),
+    ("rate = 1", "", "s.toml, line 4: model \"m\": a model needs a rate"),
+    (
+        "rate = 1",
+        "rate = 1\ncount = 4000000000",
+        "line 7: model \"m\": count must be from 0 to 100000,",
+    ),
+    ("rate = 1", "rate = 1\nslo = \"0s\"", "line 7: model \"m\": slo must be above 0"),
+    (
+        "rate = 1",
+        "rate = 1\nslo = \"99999999s\"",
+        "line 7: model \"m\": slo must be at most 8640000s, a hundred days",
+    ),
+    (
+        "rate = 1",
+        "rate = 1\nexecutors = 7",
+        "line 7: model \"m\": executors must be from 1 to 2, not 7",
+    ),
+    ("rate = 1", "rate = 1\nshapes = 0", "line 7: model \"m\": shapes must be from 1 to 1000000"),
+    (
+        "batch_max = 1",
+        "batch_max = 70000",
+        "line 7: model \"m\": batch_max must be from 1 to 65536",
+    ),
+    (
+        "fixed = \"1ms\"",
+        "fixed = \"7200s\"",
+        "line 7: model \"m\": fixed and per_item must be at most",
+    ),
+    ("count = 2", "count = 0", "line 2: a scenario needs an executor"),
+    (
+        "count = 2",
+        "count = 4000000000",
+        "line 3: executor 1: count must be from 0 to 65536, not 40",
+    ),
+    ("count = 2", "noise = -1.0", "line 3: executor 1: noise must be from 0 to 3, not -1"),
+    ("count = 2", "\nnoise = 1e9", "line 4: executor 1: noise must be from 0 to 3, not 1000000000"),
+    ("count = 2", "straggler_share = 2.0", "executor 1: straggler_share must be from 0 to 1"),
+    (
+        "count = 2",
+        "neighbours = { count = 2, slowdown = 0.2 }",
+        "line 3: executor 1: neighbours.slowdown must be from 1 to 1000, not 0.2",
+    ),
+    (
+        "count = 2",
+        "stall = { every = \"1ns\", lasts = \"1s\" }",
+        "line 3: executor 1: stall.every must be at least a 1000th of stall.lasts",
+    ),
+    ("\"1s\"", "\"1s\"\nwarmup = \"1s\"", "s.toml, line 2: warmup must be shorter"),
+    ("\"1s\"", "\"1s\"\nload = 0.0", "s.toml, line 2: load must be a positive number"),
+    ("\"1s\"", "\"1s\"\nrouter = { batching = \"x\" }", "unknown batching policy \"x\""),
+    (
+        "\"1s\"",
+        "\"1s\"\nplacement = { on_demand = true, group = 3 }",
+        "line 2: placement.group must",
+    ),
+    ("rate = 1", "rate = 1\npopularity = \"zip\"", "unknown popularity \"zip\""),
+    ("rate = 1", "rate = 1\ntrace = { file = \"absent\" }", "line 7: model \"m\": absent: "),
+    ("fixed = \"1ms\", ", "", "a profile is { fixed, per_item, batch_max }"),
+    ("batch_max = 1", "batch_max = 1, slope = 2", "unknown field `slope`"),
+];
+
 #[test]
 fn unknown_keys_and_impossible_numbers_are_refused_with_their_place() {
     let error = error_of("count = 2", "cuont = 2");
     assert!(error.contains("line 3") && error.contains("unknown field `cuont`"), "{error}");
-    let table = [
-        ("rate = 1", "rate = 0", "model \"m\": the rate must be a positive number"),
-        ("rate = 1", "", "model \"m\": a model needs a rate"),
-        ("count = 2", "count = 0", "a scenario needs an executor"),
-        ("count = 2", "noise = -1.0", "executor 1: noise must be 0 or more"),
-        ("count = 2", "straggler_share = 2.0", "executor 1: straggler_share must be from 0 to 1"),
-        ("\"1s\"", "\"1s\"\nwarmup = \"1s\"", "warmup must be shorter"),
-        ("\"1s\"", "\"1s\"\nload = 0.0", "load must be a positive number"),
-        ("\"1s\"", "\"1s\"\nrouter = { batching = \"x\" }", "unknown batching policy \"x\""),
-        ("rate = 1", "rate = 1\npopularity = \"zip\"", "unknown popularity \"zip\""),
-        ("rate = 1", "rate = 1\ntrace = { file = \"absent\" }", "model \"m\": absent: "),
-        ("fixed = \"1ms\", ", "", "a profile is { fixed, per_item, batch_max }"),
-        ("batch_max = 1", "batch_max = 1, slope = 2", "unknown field `slope`"),
-    ];
-    for (from, to, wanted) in table {
+    for (from, to, wanted) in IMPOSSIBLE {
         let error = error_of(from, to);
         assert!(error.contains(wanted), "{to:?}: {error}");
     }
+}
+
+#[test]
+fn two_models_of_one_name_are_refused_at_the_second() {
+    let model = &PLAIN[PLAIN.find("[[model]]").unwrap()..];
+    let error = Scenario::from_text("s.toml", &format!("{PLAIN}{model}")).unwrap_err().to_string();
+    let wanted = "s.toml, line 9: model \"m\": name must be another than that of a model before it";
+    assert_eq!(error, wanted);
+}
+
+#[test]
+fn weights_that_no_executor_holds_are_refused() {
+    let text = PLAIN
+        .replace("count = 2", "count = 2\nmemory_mb = 100")
+        .replace("rate = 1", "rate = 1\ncount = 3\nweights_mb = 40");
+    let error = Scenario::from_text("s.toml", &text).unwrap_err().to_string();
+    assert!(error.starts_with("s.toml, line 9: model \"m\": weights_mb of all models"), "{error}");
+    assert!(error.contains("are 120, more than its memory_mb of 100"), "{error}");
+    let placed = text.replace("\"1s\"", "\"1s\"\nplacement = { on_demand = true }");
+    assert!(Scenario::from_text("s.toml", &placed).is_ok());
+    let error = Scenario::from_text("s.toml", &placed.replace("= 40", "= 101")).unwrap_err();
+    let wanted = "weights_mb must be at most 100, what an executor holds (memory_mb), not 101";
+    assert!(error.to_string().ends_with(wanted), "{error}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Runs in a simulated world: batches that are launched, withdrawn, start and end.
 
+use std::time::Duration;
+
 use batcher::Instant;
 use models::{BatchId, ExecutorId, VariantId};
 use router::Event;
@@ -25,7 +27,7 @@ impl World {
             checker.left(executor);
         }
         let held = self.held.remove(batch.0);
-        let Held { model, rows, mut requests } = held.expect("a batch that ends was held");
+        let Held { model, rows, mut requests, .. } = held.expect("a batch that ends was held");
         self.ended(model, rows, takes);
         for id in requests.drain(..) {
             let asked = self.asked.remove(id.0).expect("a request that ran was asked");
@@ -65,24 +67,45 @@ impl World {
             let held = self.router.batch(batch).expect("a batch that starts is held");
             checker.started(batch, held)?;
         }
-        let (first, end) = self.executors[index].device;
-        let busy = (first..end)
-            .filter(|&other| other != index && !self.executors[other].held.is_empty())
-            .count();
-        let busy = u32::try_from(busy).expect("executors are counted in u32");
+        let beside = self.slowdown(index, batch);
         let state = &mut self.executors[index];
-        let run = state.run(profiled, self.now, busy, &mut self.rng);
+        let run = state.run(profiled, self.now, beside, &mut self.rng);
         state.held[0].1 = run.takes;
         state.runs = true;
         state.began = self.now;
         let life = state.life;
-        self.report.busy += run.takes;
-        self.report.busy_by_executor[index] += run.takes;
+        let ends = self.now + run.takes;
+        let counted = self.counted(self.now, ends);
+        self.report.busy += counted;
+        self.report.busy_by_executor[index] += counted;
         if let Some(held) = self.held.get(batch.0) {
-            self.report.models[held.model].busy += run.takes;
+            self.report.models[held.model].busy += counted;
         }
-        self.push(self.now + run.takes, Happening::End { executor, life, batch, fails: run.fails });
+        self.push(ends, Happening::End { executor, life, batch, fails: run.fails });
         Ok(())
+    }
+
+    /// What of a run from one instant to another is counted: not what the warm-up had of it.
+    fn counted(&self, from: Instant, to: Instant) -> Duration {
+        let from = from.max(self.counted_from);
+        if to > from { to.since(from) } else { Duration::ZERO }
+    }
+
+    /// How many times as long a batch runs for what the other executors of its device hold.
+    fn slowdown(&self, index: usize, batch: BatchId) -> f64 {
+        let executor = &self.executors[index];
+        let (first, end) = executor.device;
+        let Some(neighbours) = executor.neighbours().filter(|_| end - first > 1) else {
+            return 1.0;
+        };
+        let known = |batch: BatchId| {
+            let held = self.held.get(batch.0)?;
+            Some((self.models[held.model].spec.known(), held.rows))
+        };
+        let Some(own) = known(batch) else { return 1.0 };
+        let others = (first..end).filter(|&other| other != index);
+        let fronts = others.filter_map(|other| known(self.executors[other].held.front()?.0));
+        fronts.map(|beside| neighbours.between(own, beside)).product()
     }
 
     pub(super) fn launch(
@@ -112,10 +135,11 @@ impl World {
                 asked.waits = false;
             }
         }
-        self.held.push(id.0, Held { model: index, rows, requests });
+        let counted = self.now >= self.counted_from;
+        self.held.push(id.0, Held { model: index, rows, requests, counted });
         let report = &mut self.report.models[index];
-        report.batches += 1;
-        report.rows += u64::from(rows);
+        report.batches += u64::from(counted);
+        report.rows += u64::from(rows) * u64::from(counted);
         let state = &mut self.executors[executor.index()];
         state.held.push_back((id, profiled));
         if state.held.len() == 1 { self.start_next(executor) } else { Ok(()) }
@@ -146,7 +170,8 @@ impl World {
         };
         state.runs = false;
         state.aborted.insert(id);
-        let left = takes.saturating_sub(now.since(state.began));
+        let began = state.began;
+        let left = self.counted(now, began + takes);
         self.report.aborted += 1;
         self.report.busy -= left;
         self.report.busy_by_executor[executor.index()] -= left;
@@ -159,7 +184,8 @@ impl World {
     /// The requests of a batch that its executor holds no more wait again.
     fn wait_again(&mut self, executor: ExecutorId, id: BatchId) -> Result<(), Violation> {
         let held = self.held.remove(id.0);
-        let Held { model, rows, mut requests } = held.expect("a batch that is given back was held");
+        let Held { model, rows, mut requests, counted } =
+            held.expect("a batch that is given back was held");
         for request in &requests {
             if let Some(asked) = self.asked.get_mut(request.0) {
                 asked.waits = true;
@@ -169,8 +195,8 @@ impl World {
             checker.withdrawn(executor, &requests)?;
         }
         let report = &mut self.report.models[model];
-        report.batches -= 1;
-        report.rows -= u64::from(rows);
+        report.batches -= u64::from(counted);
+        report.rows -= u64::from(rows) * u64::from(counted);
         requests.clear();
         self.spare.push(requests);
         Ok(())
