@@ -5,6 +5,7 @@ use std::time::Duration;
 use batcher::Entry;
 use router::{ADMISSIONS, DISPATCHES};
 use sim::bound::{ClosedForms, closed_forms};
+use sim::compare::{sizes, tried};
 use sim::{Goodput, Report, Scenario, Search, SimError, World, clock};
 
 use crate::grid::{Grid, Spot};
@@ -159,7 +160,6 @@ fn settings(
 ) -> Vec<Setting> {
     // A policy that promises to be in time sets its batches and delays itself.
     let knobs = !entry.promises.in_time;
-    let slo = from.scenario.models[0].slo.unwrap_or_default();
     match axis {
         0 => {
             let others = ADMISSIONS.iter().skip(1).map(|admission| {
@@ -177,43 +177,16 @@ fn settings(
             });
             others.collect()
         }
-        2 if knobs => {
-            let delays = [0.125, 0.25, 0.5].into_iter().map(|share| {
-                from.with(format!("delay={share}slo"), |scenario| {
-                    scenario.models[0].delay = Some(slo.mul_f64(share));
-                })
+        2.. if knobs => {
+            let found = tried(axis - 2, &sim::compare::Setting::default(), &sizes(forms));
+            let settings = found.into_iter().map(|setting| {
+                let text = setting.to_string().trim().to_owned();
+                from.with(text, |scenario| setting.apply(scenario))
             });
-            delays.collect()
-        }
-        3 if knobs => {
-            let sizes = sizes(forms).into_iter().map(|size| {
-                from.with(format!("batch_max={size}"), |scenario| {
-                    scenario.models[0].batch_max = Some(size);
-                })
-            });
-            sizes.collect()
-        }
-        4 if knobs => {
-            let sizes = sizes(forms).into_iter().map(|size| {
-                from.with(format!("preferred={size}"), |scenario| {
-                    scenario.models[0].preferred = vec![size];
-                })
-            });
-            sizes.collect()
+            settings.collect()
         }
         _ => Vec::new(),
     }
-}
-
-/// The sizes that the closed forms call best, their halves, and 1.
-fn sizes(forms: &ClosedForms) -> Vec<u32> {
-    let points = [forms.uncoordinated, forms.staggered, forms.capacity];
-    let mut sizes: Vec<u32> = points.iter().flatten().map(|point| point.batch).collect();
-    sizes.extend(sizes.clone().iter().map(|size| size.div_ceil(2)));
-    sizes.push(1);
-    sizes.sort_unstable();
-    sizes.dedup();
-    sizes
 }
 
 #[cfg(test)]

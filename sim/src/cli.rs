@@ -2,16 +2,17 @@
 
 mod bound;
 mod compare;
+mod fuzz;
 mod plan;
 mod run;
 mod speed;
 mod validate;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
-use sim::compare::{Choice, choices};
-use sim::{Scenario, World, random_scenario};
+use sim::Scenario;
+use sim::compare::{Asked, Choice, choices};
 
 /// Punctual's scheduler in virtual time: the same core as the server's, thousands of times faster than the clock.
 ///
@@ -43,22 +44,18 @@ pub(crate) enum Command {
     /// Predicts what became of the requests of a recording, and compares
     Validate(validate::Validate),
     /// Tries random worlds until an invariant breaks
-    Fuzz {
-        /// How many
-        #[arg(long, default_value_t = 1000)]
-        seeds: u64,
-        /// The first seed
-        #[arg(long, default_value_t = 0)]
-        from: u64,
-    },
+    Fuzz(fuzz::Fuzz),
 }
 
 /// Which policies are tried.
 #[derive(Debug, Args)]
 pub(crate) struct Policies {
-    /// Batching policies: names with commas, or all
+    /// Batching policies: names with commas, or all. NAME:8 has batches of 8 at most, NAME:8/2ms waits 2 ms for company
     #[arg(long, default_value = "all")]
     policies: String,
+    /// Largest batches to try, for policies without their own behind their names
+    #[arg(long, value_name = "ROWS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch_max: Vec<u32>,
     /// Dispatch policies: names with commas, or all; the scenario's if absent
     #[arg(long)]
     dispatch: Option<String>,
@@ -76,8 +73,13 @@ pub(crate) struct Policies {
 
 impl Policies {
     fn choices(&self) -> Result<Vec<Choice>, String> {
-        let (dispatch, admission) = (self.dispatch.as_deref(), self.admission.as_deref());
-        choices(Some(&self.policies), dispatch, admission, self.placement.as_deref())
+        choices(Asked {
+            batching: Some(&self.policies),
+            dispatch: self.dispatch.as_deref(),
+            admission: self.admission.as_deref(),
+            placement: self.placement.as_deref(),
+            batch_max: &self.batch_max,
+        })
     }
 }
 
@@ -92,21 +94,13 @@ impl Command {
             Self::Speed(speed) => speed.run(),
             Self::Replay { recording } => {
                 let file = recording.display().to_string();
-                let text = std::fs::read_to_string(&recording)
-                    .map_err(|error| format!("{file}: {error}"))?;
+                let text = read_recording(&recording)?;
                 let replayed =
                     sim::replay(text.lines()).map_err(|error| format!("{file}: {error}"))?;
                 Ok(replayed.to_string())
             }
             Self::Validate(validate) => validate.run(),
-            Self::Fuzz { seeds, from } => {
-                for seed in from..from.saturating_add(seeds) {
-                    let world =
-                        World::new(&random_scenario(seed)).map_err(|error| error.to_string())?;
-                    world.run().map_err(|violation| format!("seed {seed}: {violation}"))?;
-                }
-                Ok(format!("{seeds} seeds from {from}: no invariant broke"))
-            }
+            Self::Fuzz(fuzz) => fuzz.run(),
         }
     }
 }
@@ -120,6 +114,12 @@ fn read_all(files: &[PathBuf], seed: Option<u64>) -> Result<Vec<(String, Scenari
         Ok((name, scenario))
     };
     files.iter().map(read).collect()
+}
+
+/// The text of a recording. One that was cut off may end within a letter.
+fn read_recording(file: &Path) -> Result<String, String> {
+    let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// What was typed, for those who want the same again.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use loadgen::chart::{Curve, escape, plot};
+use loadgen::chart::{Curve, colour, escape, plot};
 
 use crate::compare::{Cell, Choice};
 use crate::{Goodput, Scenario};
@@ -12,8 +12,8 @@ use crate::{Goodput, Scenario};
 pub struct Comparison<'a> {
     /// With their names.
     pub scenarios: &'a [(String, Scenario)],
-    /// The policies.
-    pub choices: &'a [Choice],
+    /// The policies of each scenario; of all the same policies, perhaps set otherwise.
+    pub choices: &'a [Vec<Choice>],
     /// What happened.
     pub cells: &'a [Cell],
     /// By scenario and then choice; empty if not asked for.
@@ -22,12 +22,40 @@ pub struct Comparison<'a> {
     pub command: &'a str,
 }
 
-const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222}\
-h1,h2{font-weight:600}table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}\
-th,td{padding:.15rem .6rem;border-bottom:1px solid #ddd;text-align:right}th:first-child,td:first-child{text-align:left}\
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(26rem,1fr));gap:1rem}svg{width:100%;height:auto}\
-code{background:#f3f3f3;padding:.1rem .3rem;overflow-wrap:anywhere}\
+impl Comparison<'_> {
+    /// The choice of a cell.
+    #[must_use]
+    pub fn choice(&self, cell: &Cell) -> &Choice {
+        &self.choices[cell.scenario][cell.choice]
+    }
+
+    /// The goodput of a scenario's choice, if asked for.
+    #[must_use]
+    pub fn goodput(&self, scenario: usize, choice: usize) -> Option<&Goodput> {
+        self.goodputs.get(scenario * self.choices[scenario].len() + choice)
+    }
+}
+
+/// Where scripts run, curves are thin and grey but for the first, what is pointed at, and what was chosen among the names above the plots.
+const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;max-width:84rem;margin:2rem auto;padding:0 1rem;color:#222}\
+h1,h2{font-weight:600}table{border-collapse:collapse;margin:1rem 0;font-size:.9em;font-variant-numeric:tabular-nums}\
+th,td{padding:.15rem .5rem;border-bottom:1px solid #ddd;text-align:right}th:first-child,td:first-child{text-align:left}\
+.wide{overflow-x:auto}.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(32rem,100%),1fr));gap:1rem}\
+svg{width:100%;height:auto}code{background:#f3f3f3;padding:.1rem .3rem;overflow-wrap:anywhere}\
+.names{display:flex;flex-wrap:wrap;gap:.3rem;margin:.8rem 0}\
+.names button{font:inherit;font-size:.85em;padding:.1rem .5rem;border:1px solid #ccc;border-left-width:.5rem;\
+border-radius:.3rem;background:#fff;color:#444;cursor:pointer}.names button.on{background:#eef3f8;color:#000;font-weight:600}\
+.live .line:not(.on) path,.live .name:not(.on) path{stroke:#c4cad2;stroke-width:1}.live .line:not(.on) circle{display:none}\
+.live .name:not(.on) text{fill:#8a929d}.live .line.on>path{stroke-width:2.6}.live .name{cursor:pointer}.live .name.on text{font-weight:600}\
 @media print{body{max-width:none;margin:0}section{break-inside:avoid}.plots{grid-template-columns:1fr 1fr}}";
+
+/// Points at a curve in all plots of its section, or keeps it on.
+const SCRIPT: &str = "document.body.className='live';for(const s of document.querySelectorAll('section')){const kept=new Set(['0']);let at=null;\
+const all=[...s.querySelectorAll('[data-line]')];\
+const show=()=>all.forEach(e=>e.classList.toggle('on',kept.has(e.dataset.line)||e.dataset.line===at));show();\
+for(const e of all){e.addEventListener('mouseenter',()=>{at=e.dataset.line;show()});\
+e.addEventListener('mouseleave',()=>{at=null;show()});\
+e.addEventListener('click',()=>{const n=e.dataset.line;kept.has(n)?kept.delete(n):kept.add(n);show()})}}";
 
 /// The columns of a row about a cell.
 pub const COLUMNS: [&str; 14] = [
@@ -54,10 +82,9 @@ pub fn row(comparison: &Comparison<'_>, cell: &Cell) -> Vec<String> {
     let total = cell.report.total();
     let of_offered = |count: u64| 100.0 * count as f64 / total.offered.max(1) as f64;
     let ms = |share| total.latencies.percentile(share).as_secs_f64() * 1e3;
-    let time = scenario.duration.as_secs_f64() * f64::from(cell.report.executors.max(1));
     vec![
         name.clone(),
-        comparison.choices[cell.choice].to_string(),
+        comparison.choice(cell).to_string(),
         format!("{}", cell.load),
         scenario.seed.to_string(),
         format!("{:.1}", cell.offered),
@@ -66,7 +93,7 @@ pub fn row(comparison: &Comparison<'_>, cell: &Cell) -> Vec<String> {
         format!("{:.2}", of_offered(total.late + total.failed)),
         format!("{:.2}", of_offered(total.refused_total())),
         format!("{:.2}", total.batch_mean()),
-        format!("{:.1}", 100.0 * cell.report.busy.as_secs_f64() / time),
+        format!("{:.1}", 100.0 * cell.report.busy_share()),
         format!("{:.3}", ms(0.5)),
         format!("{:.3}", ms(0.99)),
         format!("{:.3}", ms(0.999)),
@@ -86,7 +113,7 @@ pub fn html(comparison: &Comparison<'_>) -> String {
     for scenario in 0..comparison.scenarios.len() {
         section(&mut page, comparison, scenario);
     }
-    page + "</body></html>\n"
+    page + "<script>" + SCRIPT + "</script></body></html>\n"
 }
 
 fn put(page: &mut String, text: std::fmt::Arguments<'_>) {
@@ -105,24 +132,40 @@ fn section(page: &mut String, comparison: &Comparison<'_>, scenario: usize) {
             spec.duration, spec.seed
         ),
     );
-    put(
-        page,
-        format_args!("<div class=\"plots\">\n{}</div></section>\n", plots(comparison, scenario)),
-    );
+    put(page, format_args!("<p class=\"names\">"));
+    for (index, choice) in comparison.choices[scenario].iter().enumerate() {
+        let (on, colour) = (if index == 0 { " class=\"on\"" } else { "" }, colour(index));
+        let name = escape(&choice.to_string());
+        put(
+            page,
+            format_args!(
+                "<button{on} data-line=\"{index}\" style=\"border-left-color:{colour}\">{name}</button>\n"
+            ),
+        );
+    }
+    put(page, format_args!("</p><div class=\"plots\">\n{}</div>\n", plots(comparison, scenario)));
     let cells = comparison.cells.iter().filter(|cell| cell.scenario == scenario);
     let rows = cells.map(|cell| row(comparison, cell).split_off(1));
     table(page, &COLUMNS[1..], rows);
-    let width = comparison.choices.len();
-    if let Some(goodputs) = comparison.goodputs.get(scenario * width..(scenario + 1) * width) {
+    let choices = comparison.choices[scenario].iter().enumerate();
+    let found: Vec<Vec<String>> = choices
+        .filter_map(|(index, choice)| {
+            let found = comparison.goodput(scenario, index)?;
+            Some(vec![
+                choice.to_string(),
+                format!("{:.1}", found.rate),
+                format!("{:.3}", found.load),
+            ])
+        })
+        .collect();
+    if !found.is_empty() {
         put(
             page,
             format_args!("<h3>Goodput: the highest rate with at most 1 % late or refused</h3>\n"),
         );
-        let rows = comparison.choices.iter().zip(goodputs).map(|(choice, found)| {
-            vec![choice.to_string(), format!("{:.1}", found.rate), format!("{:.3}", found.load)]
-        });
-        table(page, &["policy", "requests/s", "times the scenario's rate"], rows);
+        table(page, &["policy", "requests/s", "times the scenario's rate"], found.into_iter());
     }
+    put(page, format_args!("</section>\n"));
 }
 
 fn table(page: &mut String, head: &[&str], rows: impl Iterator<Item = Vec<String>>) {
@@ -130,11 +173,11 @@ fn table(page: &mut String, head: &[&str], rows: impl Iterator<Item = Vec<String
         cells.map(|cell| format!("<{tag}>{}</{tag}>", escape(&cell))).collect::<String>()
     };
     let head = cells("th", &mut head.iter().map(|cell| (*cell).to_owned()));
-    put(page, format_args!("<table><thead><tr>{head}</tr></thead><tbody>\n"));
+    put(page, format_args!("<div class=\"wide\"><table><thead><tr>{head}</tr></thead><tbody>\n"));
     for row in rows {
         put(page, format_args!("<tr>{}</tr>\n", cells("td", &mut row.into_iter())));
     }
-    put(page, format_args!("</tbody></table>\n"));
+    put(page, format_args!("</tbody></table></div>\n"));
 }
 
 fn plots(comparison: &Comparison<'_>, scenario: usize) -> String {
@@ -150,9 +193,9 @@ fn plots(comparison: &Comparison<'_>, scenario: usize) -> String {
     ];
     let mut text = String::new();
     for (title, label, y) in plotted {
-        let curves: Vec<Curve> = (0..comparison.choices.len())
+        let curves: Vec<Curve> = (0..comparison.choices[scenario].len())
             .map(|choice| Curve {
-                name: comparison.choices[choice].to_string(),
+                name: comparison.choices[scenario][choice].to_string(),
                 points: comparison
                     .cells
                     .iter()
@@ -173,16 +216,16 @@ fn plots(comparison: &Comparison<'_>, scenario: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::{choices, compare};
+    use crate::compare::{Asked, choices, compare};
     use crate::random_scenario;
 
     #[test]
     fn the_page_is_whole_and_needs_nothing_from_elsewhere() {
         let scenarios = [("a <b>".to_owned(), random_scenario(1))];
-        let choices = choices(None, None, None, None).unwrap();
+        let choices = [choices(Asked::default()).unwrap()];
         let cells = compare(&scenarios, &choices, &[0.5, 1.0], Some(1)).unwrap();
         let goodput = Goodput { load: 1.5, rate: 77.7, ..Goodput::NONE };
-        let goodputs = vec![goodput; choices.len()];
+        let goodputs = vec![goodput; choices[0].len()];
         let comparison = Comparison {
             scenarios: &scenarios,
             choices: &choices,
@@ -193,7 +236,9 @@ mod tests {
         let page = html(&comparison);
         assert!(page.contains("a &lt;b&gt;") && page.contains("77.7"));
         assert_eq!(page.matches("<svg").count(), 5);
-        assert_eq!(page.matches("<tr>").count(), 1 + cells.len() + 1 + choices.len());
+        assert_eq!(page.matches("<tr>").count(), 1 + cells.len() + 1 + choices[0].len());
+        let named = page.matches("<button").count();
+        assert_eq!((named, page.matches("class=\"line\"").count()), (choices[0].len(), 5 * named));
         for outside in ["src=", "href=", "@import", "url("] {
             assert!(!page.contains(outside), "{outside}");
         }

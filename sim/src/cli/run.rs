@@ -66,8 +66,10 @@ impl Run {
         scenario.duration = self.duration.unwrap_or(scenario.duration);
         scenario.check().map_err(|error| error.to_string())?;
         let world = World::new(&scenario).map_err(|error| error.to_string())?;
-        let (report, _) =
-            world.run().map_err(|violation| format!("seed {}: {violation}", scenario.seed))?;
+        let (report, _) = world
+            .shown()
+            .run()
+            .map_err(|violation| format!("seed {}: {violation}", scenario.seed))?;
         Ok(format!("seed {}\n{report}", scenario.seed))
     }
 
@@ -124,7 +126,7 @@ impl Run {
             };
             scenario.check().map_err(|error| error.to_string())?;
             let world = World::new(&scenario).and_then(|world| world.asked_by(&workload));
-            let world = world.map_err(|error| error.to_string())?;
+            let world = world.map_err(|error| error.to_string())?.shown();
             let (point, report) = world
                 .run_asked(&workload)
                 .map_err(|violation| format!("seed {}: {violation}", workload.seed))?;

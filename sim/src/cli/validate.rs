@@ -39,8 +39,7 @@ enum From {
 impl Validate {
     pub(crate) fn run(self) -> Result<String, String> {
         let file = self.recording.display().to_string();
-        let text =
-            std::fs::read_to_string(&self.recording).map_err(|error| format!("{file}: {error}"))?;
+        let text = super::read_recording(&self.recording)?;
         let times = match self.times {
             From::Recorded => Times::Recorded,
             From::Profile => Times::Profile,
