@@ -110,7 +110,7 @@ mod tests {
         let refusal = explain(few, Some(Duration::from_micros(1)), "", by);
         assert_eq!(
             refusal.error,
-            "predicted answer after 0.0040 ms by 'fast', but the deadline is in 0.0010 ms; not started"
+            "predicted answer after 0.0042 ms by 'fast', but the deadline is in 0.0010 ms; not started"
         );
         assert_eq!(
             explain(Rejection::QueueFull, None, "", None).error,
