@@ -87,7 +87,7 @@ fn measure(cli: &Cli) -> Result<bool, Error> {
     println!("command: {}", std::env::args().collect::<Vec<_>>().join(" "));
     let (name, text) = task::file(&cli.launch, &cli.task)?;
     let variants = variants(&name, &text)?;
-    let Panel { models, costs, best } = &variants.panel;
+    let Panel { models, costs, best, .. } = &variants.panel;
     let (best, models) = (*best, models.iter().map(String::as_str).collect::<Vec<_>>());
     let mut rows = labelled(&cli.data)?;
     let served = cli.launch.start(&models)?;
