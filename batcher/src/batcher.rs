@@ -16,8 +16,6 @@ pub struct Outside {
     pub now: Instant,
     /// When a batch launched now would start.
     pub start: Instant,
-    /// Rows of this queue that run where that batch would follow, and end at its start.
-    pub ending: u32,
     /// Executors that have the variant.
     pub executors: u32,
     /// How many of those hold no batch.
@@ -30,8 +28,8 @@ pub struct Outside {
 
 impl Outside {
     fn view<'a>(self, queue: &'a Queue, profile: &'a LatencyProfile) -> View<'a> {
-        let Self { now, start, ending, executors, idle, rivals, load } = self;
-        View { queue, profile, now, start, ending, executors, idle, rivals, load }
+        let Self { now, start, executors, idle, rivals, load } = self;
+        View { queue, profile, now, start, executors, idle, rivals, load }
     }
 }
 

@@ -71,8 +71,6 @@ pub struct View<'a> {
     pub now: Instant,
     /// When a batch launched now would start: the present on an idle executor, later behind another batch.
     pub start: Instant,
-    /// Rows of this queue that run where that batch would follow, and end at its start.
-    pub ending: u32,
     /// Executors that have the variant.
     pub executors: u32,
     /// How many of those hold no batch.

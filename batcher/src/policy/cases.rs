@@ -19,8 +19,6 @@ pub(super) struct Case {
     pub(super) profile: LatencyProfile,
     pub(super) settings: PolicySettings,
     pub(super) start: Instant,
-    /// What runs until then, and how long that still takes.
-    pub(super) ending: (u32, Duration),
     pub(super) executors: u32,
     pub(super) idle: u32,
     pub(super) load: Load,
@@ -56,7 +54,6 @@ impl Case {
             profile: LatencyProfile::linear(4 * MS, MS, 32),
             settings: PolicySettings { batch_max: 8, ..PolicySettings::default() },
             start: Instant::ZERO,
-            ending: (0, Duration::ZERO),
             executors: 1,
             idle: 1,
             load: Load::default(),
@@ -130,9 +127,8 @@ impl Case {
         let view = View {
             queue: &self.queue,
             profile: &self.profile,
-            now: self.start - self.ending.1,
+            now: self.start,
             start: self.start,
-            ending: self.ending.0,
             executors: self.executors,
             idle: self.idle,
             rivals: 0,

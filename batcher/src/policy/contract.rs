@@ -94,7 +94,7 @@ impl Scene {
         start: Instant,
     ) -> View<'a> {
         let ((executors, idle), rivals, load) = (self.executors, self.rivals, self.load);
-        View { queue, profile, now, start, ending: 0, executors, idle, rivals, load }
+        View { queue, profile, now, start, executors, idle, rivals, load }
     }
 
     fn feedback(&self) -> impl Iterator<Item = Ran> {

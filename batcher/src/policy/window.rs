@@ -113,7 +113,7 @@ fn efficient(profile: &LatencyProfile, rows: u32) -> u32 {
 /// Until when to wait for clients that ask again as soon as they are answered, where the executor answers more rows a
 /// second by it: in a closed loop whoever is not in this batch waits for the whole of it and the next is small too.
 fn all_back(view: &View<'_>, run: &Prefix, rows_max: u32) -> Option<Instant> {
-    let (back, until) = view.queue.returning(view.now, view.start, view.ending)?;
+    let (back, until) = view.queue.returning(view.now, view.start)?;
     let rows = (f64::from(run.rows) + back).min(f64::from(rows_max));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most rows_max")]
     let time = view.profile.time(rows as u32) + until.since(view.start);
@@ -298,21 +298,7 @@ mod tests {
             (0..8).for_each(|_| case.queue.note_offer(1, ms(round * 14)));
         }
         case.queue.note_end(8, case.start);
-        assert_eq!(case.answer(&ENTRY), batch(8, 1400.01, NEVER));
-    }
-
-    #[test]
-    fn a_small_group_does_not_follow_the_large_one_that_it_could_join() {
-        // Two wait, 14 run for another 0.2 ms; two ran before.
-        let mut case = Case::of(&[(0, 0); 2]).batch_max(16).at(1400);
-        for round in 0..100 {
-            case.queue.note_end(2, ms(round * 14));
-            (0..2).for_each(|_| case.queue.note_offer(1, ms(round * 14)));
-        }
-        case.ending = (14, Duration::from_micros(200));
-        assert_eq!(case.answer(&ENTRY), batch(2, 1400.01, NEVER));
-        case.ending = (0, Duration::from_micros(200));
-        assert_eq!(case.answer(&ENTRY), batch(2, 1400.0, NEVER));
+        assert_eq!(case.answer(&ENTRY), batch(8, 1400.02, NEVER));
     }
 
     #[test]

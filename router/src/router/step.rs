@@ -228,7 +228,7 @@ impl Router {
 
     /// How urgent a lane's batch is. One that has no batch is looked at first, so that it leaves the ready ones.
     fn look(&mut self, lane: LaneId, opening: Opening, now: Instant) -> Urgency {
-        let candidate = self.plan(lane, opening.start, Some(opening.executor), now);
+        let candidate = self.plan(lane, opening.start, now);
         self.spare.drop.clear();
         let offer = candidate.and_then(|candidate| self.offer(lane, candidate));
         let urgency = offer.map_or((0, 0), |offer| self.dispatch.urgency(&offer, now));
@@ -243,25 +243,11 @@ impl Router {
         (state.urgency, state.urgency_until) = (Some(urgency), until);
     }
 
-    /// What that lane's policy would do, on that executor if it is chosen; requests to give up are left in `spare.drop`.
-    pub(super) fn plan(
-        &mut self,
-        lane: LaneId,
-        start: Instant,
-        executor: Option<ExecutorId>,
-        now: Instant,
-    ) -> Option<Candidate> {
-        let ahead = executor.filter(|_| start > now);
-        let ending = ahead.map_or(0, |executor| self.rows_running(executor, lane));
-        let outside = Outside { ending, ..self.outside(lane, start, now) };
+    /// What that lane's policy would do; requests to give up are left in `spare.drop`.
+    pub(super) fn plan(&mut self, lane: LaneId, start: Instant, now: Instant) -> Option<Candidate> {
+        let outside = self.outside(lane, start, now);
         let state = &mut self.lanes[lane];
         state.batcher.plan(state.estimate.profile(), outside, &mut self.spare.drop)
-    }
-
-    /// Rows of that lane that run on that executor now.
-    fn rows_running(&self, executor: ExecutorId, lane: LaneId) -> u32 {
-        let batch = self.cluster.running(executor).and_then(|id| self.batches.get(&id));
-        batch.filter(|batch| batch.lane == lane).map_or(0, |batch| batch.rows)
     }
 
     /// What a lane's policy sees beside its queue.
@@ -270,7 +256,7 @@ impl Router {
         let (executors, idle) = (self.cluster.count(variant), self.cluster.count_idle(variant));
         let rivals = self.active.len() - usize::from(self.active.contains(lane));
         let rivals = u32::try_from(rivals).unwrap_or(u32::MAX);
-        Outside { now, start, ending: 0, executors, idle, rivals, load: self.load.view() }
+        Outside { now, start, executors, idle, rivals, load: self.load.view() }
     }
 
     fn offer(&self, lane: LaneId, candidate: Candidate) -> Option<Offer> {
@@ -283,7 +269,7 @@ impl Router {
     /// What that lane has for an executor that takes a batch.
     pub(super) fn wish(&mut self, lane: LaneId, opening: Opening, now: Instant) -> Wish {
         let Opening { executor, start, .. } = opening;
-        let candidate = self.plan(lane, start, Some(executor), now);
+        let candidate = self.plan(lane, start, now);
         if !self.spare.drop.is_empty() {
             // Another executor that frees sooner may still serve them; its own turn decides.
             if start > self.cluster.earliest_start(self.lanes[lane].variant, now) {
