@@ -27,7 +27,6 @@ impl Router {
             self.actions.iter().any(is_it)
         };
         let runs = self.cluster.preemptible(variant).filter(|&(_, id, _)| !launched(id));
-<<<<<<< HEAD
         let gives_way = runs.filter_map(|(executor, id, began)| {
             let run = &self.batches[&id];
             let batcher = &self.lanes[lane].batcher;
@@ -40,21 +39,6 @@ impl Router {
             let batch = self.within_courtesy(lane, executor, batch?, now)?;
             let preempts = batcher.preempts(batch.rows, run.rows);
             preempts.then_some((run.rows, Reverse(began), executor, id))
-=======
-        let runs = runs
-            .map(|(executor, id, began)| (self.batches[&id].rows, Reverse(began), executor, id));
-        let Some((running, _, executor, id)) = runs.min() else { return };
-        let batcher = &self.lanes[lane].batcher;
-        if !batcher.preempts(batcher.queue().rows(), running) {
-            return;
-        }
-        let candidate = self.plan(lane, now, now);
-        // Nobody is given up for a batch that is only thought of.
-        self.spare.drop.clear();
-        let candidate = candidate.filter(|candidate| {
-            candidate.earliest <= now
-                && candidate.latest < self.cluster.earliest_start(variant, now)
->>>>>>> parent of 9bab94f (A batch that follows a running one waits for the clients of that one, not of the last small one)
         });
         let Some((.., executor, id)) = gives_way.min() else { return };
         let broken_off = self.abort(executor, id, now);
