@@ -119,10 +119,12 @@ fn no_seed_breaks_an_invariant_where_one_model_is_coded() {
 fn coded(seed: u64) -> Scenario {
     let mut scenario = random_scenario(seed);
     scenario.placement = None;
+    scenario.executors.iter_mut().for_each(|executor| executor.memory_mb = None);
     for model in &mut scenario.models {
         let accuracy = 0.9.try_into().unwrap();
         let answers = sim::Answers { task: "task".into(), accuracy, cost: 1.0.try_into().unwrap() };
         (model.count, model.cancel_share, model.shapes) = (1, 0.0, 1);
+        model.executors = None;
         model.answers = Some(answers);
     }
     let last = scenario.models.last().unwrap().name.clone();

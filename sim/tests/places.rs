@@ -112,14 +112,14 @@ fn placements_are_read_by_name_group_time_and_demand() {
 #[test]
 fn what_a_placement_cannot_be_is_refused() {
     let error = |placement: &str, model: &str| {
-        let text = alone(placement, "count = 1", &format!("rate = 1\n{model}"));
+        let text = alone(placement, "count = 2", &format!("rate = 1\n{model}"));
         let made = Scenario::from_text("s.toml", &text).and_then(|scenario| World::new(&scenario));
         made.err().map(|error| error.to_string()).unwrap_or_default()
     };
     assert!(error("polcy = \"greedy\"", "").contains("unknown field `polcy`"));
     assert!(error("policy = \"best\"", "").contains("unknown placement policy \"best\""));
     assert!(error("", "").contains("a placement needs a policy"));
-    assert!(error("on_demand = true", "executors = 1").contains("executors of a model"));
+    assert!(error("on_demand = true", "executors = 1").contains("executors have no meaning"));
     assert!(error("on_demand = true\ngroup = 2", "").contains("no pipeline of 2 stages"));
     assert!(error("on_demand = true", "pipelines = [[\"0s\"]]").contains("take some time"));
 }
