@@ -50,6 +50,7 @@ pub struct Arrivals {
     /// By class of the gap before them, how many arrivals, aged.
     gaps: [f32; CLASSES],
     spread: Spread,
+    count: u64,
     last: Instant,
 }
 
@@ -73,7 +74,14 @@ impl Arrivals {
         self.gaps[class.min(CLASSES - 1)] += 1.0;
         self.present.note(f64::from(rows), PRESENT_NANOS, now);
         self.steady.note(f64::from(rows), STEADY_NANOS, now);
+        self.count += 1;
         self.last = now;
+    }
+
+    /// How often rows were offered.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
     }
 
     /// When rows were last offered.

@@ -86,17 +86,17 @@ pub struct View<'a> {
 pub struct Load {
     /// Executors that what was started of late keeps busy.
     pub busy: f64,
-    /// How many equally busy queues would compete as these do; infinite while that is not known.
+    /// How many equally busy queues would compete as these do.
     pub queues: f64,
-    /// For long no request was refused for its deadline or answered late.
-    pub calm: bool,
+    /// Requests asked since one was refused for its deadline or answered late; [`u64::MAX`] while none was.
+    pub since_loss: u64,
     /// More is asked than can be done.
     pub overloaded: bool,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { busy: 0.0, queues: f64::INFINITY, calm: true, overloaded: false }
+        Self { busy: 0.0, queues: f64::INFINITY, since_loss: u64::MAX, overloaded: false }
     }
 }
 

@@ -67,34 +67,83 @@ impl Contest {
 /// Where a world has no answer.
 pub fn contest(grid: &Grid, spot: &Spot, seed: u64, requests: u32) -> Result<Contest, SimError> {
     let begin = clock::thread_cpu();
-    let slo = grid.slo(spot);
-    let forms = closed_forms(&grid.profiles[spot.profile].profile, slo, spot.devices);
     let scenario = grid.scenario(spot, seed);
-    let requests = sized(&scenario, slo, requests)?;
-    let requests = grid.whole_recordings(spot, requests);
-    let search = Search { requests: Some(requests), ..Search::default() };
-    let mut entrants = Vec::new();
-    let mut worlds = Vec::new();
-    for (index, entry) in batcher::ALL.iter().enumerate() {
-        let default = Setting { scenario: scenario.with_batching(entry.name), text: String::new() };
-        let found = search.goodput(&default.scenario)?;
-        let (set, found) = if index == 0 {
-            (default, found)
-        } else {
-            tuned(entry, (spot, &forms), search, (default, found))?
-        };
-        let (policy, goodput, setting) = (entry.name, found.rate, set.text.clone());
-        entrants.push(Entrant { policy, goodput, overload: 0.0, setting });
-        worlds.push(set.scenario);
-    }
-    let best = entrants.iter().map(|entrant| entrant.goodput).fold(0.0, f64::max);
-    for (entrant, world) in entrants.iter_mut().zip(worlds) {
-        if best > 0.0 {
-            entrant.overload = run(&search.world_at(&world, 2.0 * best)?)?.goodput();
+    let requests = grid.whole_recordings(spot, sized(&scenario, grid.slo(spot), requests)?);
+    let arena = Arena::of(grid, spot, scenario, requests);
+    let found = batcher::ALL.iter().map(|entry| arena.highest(entry));
+    let found = found.collect::<Result<Vec<_>, SimError>>()?;
+    let best = found.iter().map(|(_, found)| found.rate).fold(0.0, f64::max);
+    let entrants = batcher::ALL.iter().zip(found);
+    let entrants = entrants.map(|(entry, found)| arena.entrant(entry, found, best));
+    let entrants = entrants.collect::<Result<_, SimError>>()?;
+    let cpu = clock::thread_cpu() - begin;
+    Ok(Contest { spot: *spot, entrants, forms: arena.forms, requests, cpu })
+}
+
+/// The same contest with some policies run anew; the others stay as they were, and so does the rate that all are offered
+/// beyond the best goodput.
+///
+/// # Errors
+/// Where a world has no answer.
+pub fn again(
+    grid: &Grid,
+    known: &Contest,
+    policies: &[&str],
+    seed: u64,
+) -> Result<Contest, SimError> {
+    let scenario = grid.scenario(&known.spot, seed);
+    let arena = Arena::of(grid, &known.spot, scenario, known.requests);
+    let best = known.entrants.iter().map(|entrant| entrant.goodput).fold(0.0, f64::max);
+    let mut contest = known.clone();
+    for (entrant, entry) in contest.entrants.iter_mut().zip(&batcher::ALL) {
+        if policies.contains(&entry.name) {
+            *entrant = arena.entrant(entry, arena.highest(entry)?, best)?;
         }
     }
-    let cpu = clock::thread_cpu() - begin;
-    Ok(Contest { spot: *spot, entrants, forms, requests, cpu })
+    Ok(contest)
+}
+
+/// Where policies meet.
+struct Arena<'a> {
+    spot: &'a Spot,
+    scenario: Scenario,
+    search: Search,
+    forms: ClosedForms,
+}
+
+impl<'a> Arena<'a> {
+    fn of(grid: &Grid, spot: &'a Spot, scenario: Scenario, requests: u64) -> Self {
+        let profile = &grid.profiles[spot.profile].profile;
+        let forms = closed_forms(profile, grid.slo(spot), spot.devices);
+        let search = Search { requests: Some(requests), ..Search::default() };
+        Self { spot, scenario, search, forms }
+    }
+
+    /// The highest good rate of a policy, and the setting in which it has it.
+    fn highest(&self, entry: &Entry) -> Result<(Setting, Goodput), SimError> {
+        let scenario = self.scenario.with_batching(entry.name);
+        let found = self.search.goodput(&scenario)?;
+        let default = (Setting { scenario, text: String::new() }, found);
+        if entry.name == batcher::ALL[0].name {
+            return Ok(default);
+        }
+        tuned(entry, (self.spot, &self.forms), self.search, default)
+    }
+
+    /// What a policy reached, and what it answers at twice the best goodput.
+    fn entrant(
+        &self,
+        entry: &Entry,
+        (set, found): (Setting, Goodput),
+        best: f64,
+    ) -> Result<Entrant, SimError> {
+        let overload = if best > 0.0 {
+            run(&self.search.world_at(&set.scenario, 2.0 * best)?)?.goodput()
+        } else {
+            0.0
+        };
+        Ok(Entrant { policy: entry.name, goodput: found.rate, overload, setting: set.text })
+    }
 }
 
 fn run(scenario: &Scenario) -> Result<Report, SimError> {
@@ -210,5 +259,24 @@ mod tests {
             assert!(entrant.overload > 0.0 && entrant.overload.is_finite());
         }
         assert!(contest.ratio().unwrap() > 0.0);
+    }
+
+    #[test]
+    fn a_policy_run_again_reaches_the_same_and_the_others_stay_as_they_were() {
+        let grid = Grid::present().unwrap();
+        let spot = Spot { profile: 0, slo: 5.0, devices: 1, models: 1, arrivals: 0 };
+        let first = contest(&grid, &spot, 1, 300).unwrap();
+        let mut known = first.clone();
+        // As if another build had answered less.
+        known.entrants[1].overload = 1.0;
+        known.entrants[2].overload = 1.0;
+        let policies = [first.entrants[1].policy];
+        let anew = again(&grid, &known, &policies, 1).unwrap();
+        assert_eq!(anew.entrants[1].overload, first.entrants[1].overload);
+        assert_eq!(anew.entrants[2].overload, 1.0);
+        let goodputs = |contest: &Contest| -> Vec<f64> {
+            contest.entrants.iter().map(|entrant| entrant.goodput).collect()
+        };
+        assert_eq!(goodputs(&anew), goodputs(&first));
     }
 }

@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use batcher::{Instant, Rate, nanos};
+use batcher::{Arrivals, Instant, Rate, nanos};
 
 /// Rates are averaged over so long: long against a batch, short against a change of load.
 const WINDOW_NANOS: f64 = 100e6;
 /// The share of one arrival in the mean share of a lane.
 const SHARE_GAIN: f64 = 1.0 / 256.0;
-/// Before so many arrivals nothing is known of how they are spread.
+/// Before so many arrivals the rates of lanes say too little of how they are spread: pairs of arrivals are counted.
 const ARRIVALS_MIN: u64 = 2048;
-/// So many arrivals in a row without a loss are calm: with one loss in a hundred, the most that goodput forgives, such
-/// a row never happens.
-const CALM: u64 = 4096;
+/// Until pairs are counted all lanes are believed to be asked alike, as so many pairs of one lane would say.
+const PAIRS: f64 = 64.0;
 /// The share of one arrival in the share of losses.
 const LOSS_GAIN: f64 = 1.0 / 512.0;
 /// More losses than that are an overload: well above the hundredth that goodput, as the field counts it, forgives.
@@ -29,6 +28,8 @@ pub(crate) struct Load {
     /// Mean share of a row's own lane in all rows.
     share: f64,
     arrivals: u64,
+    /// Pairs of the first arrivals that were of one lane.
+    alike: u64,
     /// Arrivals at the last loss.
     lost_at: Option<u64>,
     /// The share of arrivals of late that were lost.
@@ -42,6 +43,7 @@ impl Default for Load {
             rows: Rate::default(),
             share: 1.0,
             arrivals: 0,
+            alike: 0,
             lost_at: None,
             losses: 0.0,
         }
@@ -49,13 +51,16 @@ impl Default for Load {
 }
 
 impl Load {
-    /// Rows ask in a lane that has that arrival rate (rows a nanosecond).
-    pub(crate) fn asked(&mut self, rows: u32, lane_rate: f64, now: Instant) {
+    /// Rows ask in a lane whose arrivals, these among them, are those.
+    pub(crate) fn asked(&mut self, rows: u32, lane: &Arrivals, now: Instant) {
         self.rows.note(f64::from(rows), WINDOW_NANOS, now);
-        let share = (lane_rate / self.rows.per_nano()).min(1.0);
+        let share = (lane.per_nano() / self.rows.per_nano()).min(1.0);
         self.share += SHARE_GAIN * (share - self.share);
         self.losses -= LOSS_GAIN * self.losses;
         self.arrivals += 1;
+        if self.arrivals < ARRIVALS_MIN {
+            self.alike += lane.count() - 1;
+        }
     }
 
     /// A batch of that median time starts.
@@ -74,15 +79,24 @@ impl Load {
         self.losses > CHOOSY
     }
 
-    /// What policies may know of it.
-    pub(crate) fn view(&self) -> batcher::Load {
-        let known = self.arrivals >= ARRIVALS_MIN;
+    /// What policies may know of it, where there are so many lanes.
+    pub(crate) fn view(&self, lanes: usize) -> batcher::Load {
         batcher::Load {
             busy: self.started.per_nano(),
-            queues: if known { 1.0 / self.share } else { f64::INFINITY },
+            queues: self.queues(lanes),
             overloaded: self.losses > OVERLOAD,
-            calm: self.lost_at.is_none_or(|at| self.arrivals - at > CALM),
+            since_loss: self.lost_at.map_or(u64::MAX, |at| self.arrivals - at),
         }
+    }
+
+    /// How many equal lanes would be as likely to be asked twice in a row.
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand at most")]
+    fn queues(&self, lanes: usize) -> f64 {
+        if self.arrivals >= ARRIVALS_MIN {
+            return 1.0 / self.share;
+        }
+        let pairs = self.arrivals as f64 * (self.arrivals as f64 - 1.0) / 2.0;
+        (pairs + PAIRS * lanes as f64) / (self.alike as f64 + PAIRS)
     }
 }
 
@@ -95,14 +109,33 @@ mod tests {
     #[test]
     fn four_equal_lanes_count_as_four_and_a_thin_fifth_hardly_counts() {
         let mut load = Load::default();
+        let mut lanes: [Arrivals; 5] = Default::default();
         let mut now = Instant::ZERO;
         for arrival in 0..6000 {
             now = now + MS;
-            let thin = arrival % 100 == 0;
-            load.asked(1, if thin { 10e-9 } else { 247.5e-9 }, now);
+            let lane = if arrival % 100 == 0 { 4 } else { arrival % 4 };
+            lanes[lane].note(1, now);
+            load.asked(1, &lanes[lane], now);
         }
-        let queues = load.view().queues;
+        let queues = load.view(5).queues;
         assert!((3.8..4.4).contains(&queues), "{queues}");
+    }
+
+    #[test]
+    fn before_rates_tell_anything_pairs_of_arrivals_do_and_before_those_the_number_of_lanes() {
+        let mut load = Load::default();
+        assert_eq!(load.view(1).queues, 1.0);
+        assert_eq!(load.view(100).queues, 100.0);
+        // Of 100 lanes four are asked.
+        let mut lanes: [Arrivals; 4] = Default::default();
+        let mut now = Instant::ZERO;
+        for arrival in 0..1000 {
+            now = now + MS;
+            lanes[arrival % 4].note(1, now);
+            load.asked(1, &lanes[arrival % 4], now);
+        }
+        let queues = load.view(100).queues;
+        assert!((3.9..4.3).contains(&queues), "{queues}");
     }
 
     #[test]
@@ -113,19 +146,22 @@ mod tests {
             now = now + 2 * MS;
             load.started(5 * MS, now);
         }
-        let busy = load.view().busy;
+        let busy = load.view(1).busy;
         assert!((2.4..2.6).contains(&busy), "{busy}");
     }
 
     #[test]
-    fn a_loss_ends_the_calm_until_enough_arrivals_went_well() {
+    fn requests_are_counted_from_the_last_loss_on() {
         let mut load = Load::default();
-        assert!(load.view().calm);
+        let since = |load: &Load| load.view(1).since_loss;
+        assert_eq!(since(&load), u64::MAX);
         load.lost();
-        for _ in 0..=CALM {
-            assert!(!load.view().calm);
-            load.asked(1, 1e-6, Instant::ZERO);
+        assert_eq!(since(&load), 0);
+        let mut lane = Arrivals::default();
+        for asked in 1..=3 {
+            lane.note(1, Instant::ZERO);
+            load.asked(1, &lane, Instant::ZERO);
+            assert_eq!(since(&load), asked);
         }
-        assert!(load.view().calm);
     }
 }

@@ -78,7 +78,7 @@ impl Case {
 
     /// Something was lost of late; so many queues compete and keep so many executors busy.
     pub(super) fn pressed(mut self, queues: f64, busy: f64) -> Self {
-        self.load = Load { busy, queues, calm: false, overloaded: false };
+        self.load = Load { busy, queues, since_loss: 0, overloaded: false };
         self
     }
 

@@ -36,9 +36,14 @@ fn scene() -> impl Strategy<Value = Scene> {
     let deadline = prop::option::weighted(0.9, 0_u64..40_000);
     let request = (0_u64..20_000, deadline, 1_u32..4, 1_u32..3);
     let batch = (1_u32..20, 1_u64..40_000, prop::option::of(1_u64..40_000));
-    let load = (0.0_f64..10.0, 1.0_f64..20.0, any::<bool>(), any::<bool>());
     let load =
-        load.prop_map(|(busy, queues, calm, overloaded)| Load { busy, queues, calm, overloaded });
+        (0.0_f64..10.0, 1.0_f64..20.0, prop_oneof![0_u64..10_000, Just(u64::MAX)], any::<bool>());
+    let load = load.prop_map(|(busy, queues, since_loss, overloaded)| Load {
+        busy,
+        queues,
+        since_loss,
+        overloaded,
+    });
     let world = (0_u64..30_000, 0_u64..5000, (1_u32..9, 0_u32..9), 0_u32..4, load);
     let queue = (prop::collection::vec(request, 1..40), prop_oneof![1_u64..300, 1_u64..20_000]);
     let settings = (1_u32..16, prop::sample::subsequence(vec![2, 4, 6], 0..=3), 0_u64..5000);

@@ -25,6 +25,9 @@ use super::prefix::{Prefix, give_up_first, give_up_hopeless, left, prefix_in_tim
 use super::{BatchPolicy, Candidate, Entry, PolicySettings, Promises, View};
 use crate::{Instant, Request, RequestId, nanos};
 
+/// So many arrivals in a row without a loss are calm: with one loss in a hundred, the most that goodput forgives, such a row
+/// never happens. Of arrivals in bursts as many times more as their number strays more: a burst is one event.
+const CALM: f64 = 4096.0;
 /// Executors to keep in hand, in units of `M^(3/4) sqrt(I) / N` of a batch's time, `I` being the arrivals' dispersion: between `sqrt(M)`, where the arrivals do
 /// not disturb the queues' rhythm, and `M`, where all collide.
 const IN_HAND: f64 = 0.75;
@@ -75,7 +78,7 @@ impl BatchPolicy for WindowPolicy {
             view.start
         } else if let Some(back) = all_back(view, &run, rows_max) {
             back
-        } else if !urgent || view.load.calm {
+        } else if !urgent || calm(view) {
             view.start
         } else {
             opens(view, &head, &run)
@@ -108,6 +111,12 @@ fn efficient(profile: &LatencyProfile, rows: u32) -> u32 {
         return rows;
     }
     (1..=rows).min_by_key(|&rows| per_row(rows)).unwrap_or(rows)
+}
+
+/// Nothing is lost, and that is no accident.
+#[expect(clippy::cast_precision_loss, reason = "compared with some thousands")]
+fn calm(view: &View<'_>) -> bool {
+    view.load.since_loss as f64 > CALM * view.queue.arrivals().dispersion()
 }
 
 /// Until when to wait for clients that ask again as soon as they are answered, where the executor answers more rows a

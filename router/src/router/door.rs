@@ -36,8 +36,7 @@ impl Router {
         now: Instant,
     ) -> Result<LaneId, Rejection> {
         let lane = self.knock(request, id, shape, now)?;
-        let rate = self.lanes[lane].batcher.queue().arrivals().per_nano();
-        self.load.asked(request.rows, rate, now);
+        self.load.asked(request.rows, self.lanes[lane].batcher.queue().arrivals(), now);
         self.pass(request, id, lane, now)
     }
 

@@ -256,7 +256,7 @@ impl Router {
         let (executors, idle) = (self.cluster.count(variant), self.cluster.count_idle(variant));
         let rivals = self.active.len() - usize::from(self.active.contains(lane));
         let rivals = u32::try_from(rivals).unwrap_or(u32::MAX);
-        Outside { now, start, executors, idle, rivals, load: self.load.view() }
+        Outside { now, start, executors, idle, rivals, load: self.load.view(self.lanes.len()) }
     }
 
     fn offer(&self, lane: LaneId, candidate: Candidate) -> Option<Offer> {

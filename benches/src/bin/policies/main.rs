@@ -9,11 +9,11 @@ use std::process::ExitCode;
 
 use account::Account;
 use benches::against_bounds::{clairvoyant, staggered};
-use benches::contest::contest;
-use benches::grid::Grid;
+use benches::contest::{again, contest};
+use benches::grid::{Grid, Spot};
 use benches::robust::{WORLDS, robust};
 use clap::Parser;
-use kept::Kept;
+use kept::{Builds, Kept};
 use sim::parallel;
 
 /// Compares every batching policy: goodput is the highest offered rate with at most 1 % late or refused.
@@ -43,6 +43,10 @@ struct Cli {
     /// Keeps the contests in that file as they end; a run that was stopped goes on where it was
     #[arg(long, value_name = "FILE")]
     keep: Option<PathBuf>,
+    /// Runs only these policies, in the cells that the file of --keep has, and takes the others from there, whichever build
+    /// made it; the file stays as it is
+    #[arg(long, value_name = "POLICIES", value_delimiter = ',', requires = "keep", value_parser = policy)]
+    again: Vec<&'static str>,
     /// Writes the tables as CSV and a page with plots into that folder
     #[arg(long, value_name = "FOLDER")]
     write: Option<PathBuf>,
@@ -58,19 +62,28 @@ fn main() -> ExitCode {
     }
 }
 
+/// The policy of that name, as the table has it.
+fn policy(name: &str) -> Result<&'static str, String> {
+    batcher::by_name(name).map(|entry| entry.name).map_err(|error| error.to_string())
+}
+
 fn run(cli: &Cli) -> Result<(), String> {
     let grid = Grid::present()?;
     for absent in &grid.absent {
         println!("left out: {absent}");
     }
-    let kept = cli.keep.as_deref().map(|path| Kept::open(path, &grid, (cli.seed, cli.requests)));
-    let kept = kept.transpose()?;
+    let builds = if cli.again.is_empty() { Builds::Same } else { Builds::Any };
+    let open = |path| Kept::open(path, &grid, (cli.seed, cli.requests), builds);
+    let kept = cli.keep.as_deref().map(open).transpose()?;
     bars(cli, &grid)?;
     if cli.bars {
         return Ok(());
     }
     let all = grid.all();
-    let spots = if cli.full { all.clone() } else { grid.sample(usize::from(cli.cells), cli.seed) };
+    let mut spots =
+        if cli.full { all.clone() } else { grid.sample(usize::from(cli.cells), cli.seed) };
+    let known = |spot: &Spot| kept.as_ref().is_some_and(|kept| kept.at(spot).is_some());
+    spots.retain(|spot| cli.again.is_empty() || known(spot));
     println!(
         "{} of {} cells, {} policies, seed {}, at least {} requests and 50 objectives a run",
         spots.len(),
@@ -83,7 +96,8 @@ fn run(cli: &Cli) -> Result<(), String> {
     let threads = parallel::threads(cli.threads, spots.len());
     let run = |spot: &_| {
         if let Some(known) = kept.as_ref().and_then(|kept| kept.at(spot)) {
-            return Ok(known.clone());
+            let anew = again(&grid, known, &cli.again, cli.seed);
+            return anew.map_err(|error| error.to_string());
         }
         let contest = contest(&grid, spot, cli.seed, cli.requests);
         let contest = contest.map_err(|error| error.to_string())?;
