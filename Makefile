@@ -28,8 +28,9 @@ test: onnxruntime examples ## Sets up what is needed and runs every check and te
 lint: ## Formatting, clippy and rustdoc, warnings as errors.
 	@$(PYTHON) .ci/checks.py fmt clippy doc deny
 
-test-gpu: onnxruntime ## Builds the CUDA tests and, where there is a GPU, runs them and prints what they measured.
-	$(CARGO) test --release -p gpu --test cuda -- --nocapture --test-threads 1
+test-gpu: onnxruntime ## Builds the CUDA tests and, where there is a GPU, fetches what they need (2 GB), runs them and prints what they measured.
+	@$(PYTHON) gpu/tests/setup.py
+	LD_LIBRARY_PATH="$(CURDIR)/target/onnxruntime-gpu/cuda:$$LD_LIBRARY_PATH" $(CARGO) test --release -p gpu --test cuda -- --nocapture --test-threads 1
 
 bench-server: onnxruntime examples ## Measures the server's cost per request against bare echo servers and raw ONNX Runtime. ARGS="--flag .." as for all benches.
 	$(CARGO) build --release -p server -p benches

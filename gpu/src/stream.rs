@@ -135,6 +135,19 @@ impl Stream {
         self.multiprocessors
     }
 
+    /// Its priority, as the driver has it.
+    ///
+    /// # Errors
+    /// Where the driver does not tell it.
+    pub fn priority(&self) -> Result<i32, LoadError> {
+        let mut priority = 0;
+        // SAFETY: the stream is ours; the number is written on success.
+        call("ask a stream's priority", || unsafe {
+            sys::cuStreamGetPriority(self.raw, &raw mut priority)
+        })?;
+        Ok(priority)
+    }
+
     /// The driver's handle, valid for as long as this lives.
     pub(crate) fn raw(&self) -> *mut () {
         self.raw.cast()

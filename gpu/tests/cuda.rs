@@ -1,5 +1,5 @@
-//! What only a GPU can tell. Where there is one this prints the facts that docs/gpu.md asks for (run it with
-//! `cargo test --release -p gpu --test cuda -- --nocapture --test-threads 1`); elsewhere, why it is skipped.
+//! What only a GPU can tell. Where there is one this prints the facts that docs/gpu.md asks for (`make test-gpu` fetches what it
+//! needs and runs it); elsewhere, why it is skipped.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "the facts are the point")]
 
 #[path = "common/backends.rs"]
@@ -10,11 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use common::{batch, float_rows, floats, rows_of, run, source, spec};
 use gpu::measure::{BUDGET, Probe};
 use gpu::stream::{Stream, grain, priorities};
-use gpu::{Executor, LoadedModel, ModelSource, OnnxCpu, OnnxCuda, Timing};
+use gpu::{Executor, LoadError, LoadedModel, ModelSource, OnnxCpu, OnnxCuda, Timing};
 use models::DataType;
 
 /// The first GPU's number, or `None` after saying why there is none.
@@ -33,13 +32,25 @@ fn gpu() -> Option<u32> {
     }
 }
 
-/// An executor on a stream, or `None` after saying why the provider cannot be used.
+/// An executor on a stream, or `None` where only the CPU's build of the runtime is here; the other one must start.
 fn executor(stream: Stream) -> Option<OnnxCuda> {
-    let made = OnnxCuda::new(common::runtime()?, Arc::new(stream), None);
-    made.inspect_err(|error| println!("skipped: {error}")).ok()
+    let runtime = common::runtime()?;
+    match OnnxCuda::new(runtime, Arc::new(stream), None) {
+        Ok(executor) => Some(executor),
+        Err(error) if common::for_gpu().is_dir() => panic!("{error}"),
+        Err(error) => {
+            println!("skipped: {error}");
+            None
+        }
+    }
 }
 
-/// A model of `make.py --large target/onnxruntime/models`, where it was made.
+/// A stream, or `None` after saying why the driver has none such.
+fn stream(made: Result<Stream, LoadError>) -> Option<Stream> {
+    made.inspect_err(|error| println!("fact: {error}")).ok()
+}
+
+/// A model that `make test-gpu` makes, where it was made.
 fn large(mut source: ModelSource) -> Option<ModelSource> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/onnxruntime/models");
     source.path = folder.join(format!("{}.onnx", source.name));
@@ -64,12 +75,16 @@ fn large_models() -> Vec<ModelSource> {
     sources.into_iter().filter_map(large).collect()
 }
 
-fn ones(source: &ModelSource, rows: u32) -> gpu::Batch {
+/// So many requests of one row, no two rows alike.
+fn rows_apart(source: &ModelSource, rows: u16) -> gpu::Batch {
     let inner: Vec<i64> =
         source.signature.inputs[0].dims[1..].iter().map(models::Dim::protocol).collect();
     let count = usize::try_from(inner.iter().product::<i64>()).unwrap();
-    let row: Bytes = floats(&vec![0.5; count]);
-    batch(&[&inner], (0..rows).map(|_| (1, vec![row.clone()])).collect())
+    let row = |row: u16| {
+        let values = (0..count).map(|place| ((place + 7 * usize::from(row)) % 31) as f32 / 31.0);
+        floats(&values.collect::<Vec<f32>>())
+    };
+    batch(&[&inner], (0..rows).map(|number| (1, vec![row(number)])).collect())
 }
 
 #[test]
@@ -78,6 +93,10 @@ fn streams_have_priorities_and_partitions_have_a_grain() {
     let (least, greatest) = priorities(gpu).unwrap();
     println!("fact: priorities {least} (least) to {greatest} (most urgent)");
     assert!(greatest <= least);
+    for priority in [least, greatest] {
+        let stream = Stream::whole(gpu, priority).unwrap();
+        assert_eq!(stream.priority().unwrap(), priority);
+    }
     match grain(gpu) {
         Ok(grain) => {
             println!("fact: {grain:?}, at most {} partitions", grain.parts_max());
@@ -101,9 +120,9 @@ fn the_provider_answers_as_the_cpu_does_on_whole_and_partitioned_streams() {
     let mut models = vec![common::mlp()];
     models.extend(large_models());
     for (name, stream) in streams {
-        let Some(executor) = stream.ok().and_then(executor) else { continue };
+        let Some(executor) = self::stream(stream).and_then(executor) else { continue };
         for source in &models {
-            let request = ones(source, 2);
+            let request = rows_apart(source, 3);
             let mut cpu = OnnxCpu::new(runtime, vec![]).load(source).unwrap();
             let expected = rows_of(&run(&mut *cpu, &request).unwrap()[0]);
             let mut model = executor.load(source).unwrap();
@@ -125,7 +144,7 @@ fn the_provider_answers_as_the_cpu_does_on_whole_and_partitioned_streams() {
 fn latency_by_batch() {
     let Some(gpu) = gpu() else { return };
     for source in large_models() {
-        let Some(executor) = Stream::whole(gpu, 0).ok().and_then(executor) else { return };
+        let Some(executor) = stream(Stream::whole(gpu, 0)).and_then(executor) else { return };
         let mut model = executor.load(&source).unwrap();
         let mut probe = Probe::new(&mut *model, &source, &executor.kind(), None).unwrap();
         let profile = probe.profile(BUDGET).unwrap();
@@ -147,7 +166,7 @@ fn beside(
     let stop = Arc::new(AtomicBool::new(false));
     let thread = neighbour.map(|(executor, source)| {
         let mut model: Box<dyn LoadedModel> = executor.load(source).unwrap();
-        let (request, stop) = (ones(source, 16), Arc::clone(&stop));
+        let (request, stop) = (rows_apart(source, 16), Arc::clone(&stop));
         run(&mut *model, &request).unwrap();
         std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
@@ -156,7 +175,7 @@ fn beside(
         })
     });
     let mut model = executor.load(source).unwrap();
-    let request = ones(source, 1);
+    let request = rows_apart(source, 1);
     let mut times = Vec::new();
     for _ in 0..300 {
         let mut timing = Timing::default();
@@ -180,7 +199,7 @@ fn a_neighbours_effect_inside_and_outside_a_partition() {
     let say = |what: &str, times: &[Duration]| {
         println!("fact: {} beside {what}: p50 {:?}, p95 {:?}", victim.name, times[125], times[237]);
     };
-    let whole = |priority| Stream::whole(gpu, priority).ok().and_then(executor);
+    let whole = |priority| stream(Stream::whole(gpu, priority)).and_then(executor);
     let (least, greatest) = priorities(gpu).unwrap();
     let Some(urgent) = whole(greatest) else { return };
     say("nobody, on a whole stream", &beside(None, &urgent, victim));
@@ -189,7 +208,10 @@ fn a_neighbours_effect_inside_and_outside_a_partition() {
         "a stream of least priority",
         &beside(whole(least).map(|other| (other, noisy)), &urgent, victim),
     );
-    let Ok(mut streams) = Stream::partitions(gpu, 2, greatest) else { return };
+    let mut streams = match Stream::partitions(gpu, 2, greatest) {
+        Ok(streams) => streams,
+        Err(error) => return println!("fact: no partitions: {error}"),
+    };
     let (Some(other), Some(ours)) =
         (streams.pop().and_then(executor), streams.pop().and_then(executor))
     else {
@@ -207,7 +229,9 @@ fn a_neighbours_effect_inside_and_outside_a_partition() {
 fn a_copy_runs_while_another_stream_computes() {
     let Some(gpu) = gpu() else { return };
     let models = large_models();
-    let (Some(source), Some(stream)) = (models.last(), Stream::whole(gpu, 0).ok()) else { return };
+    let (Some(source), Some(stream)) = (models.last(), stream(Stream::whole(gpu, 0))) else {
+        return;
+    };
     let Some(executor) = executor(stream) else { return };
     let context = cudarc::driver::CudaContext::new(gpu as usize).unwrap();
     let copies = context.new_stream().unwrap();
@@ -216,7 +240,7 @@ fn a_copy_runs_while_another_stream_computes() {
     let host = unsafe { context.alloc_pinned::<u8>(256 << 20) }.unwrap();
     let mut device = copies.alloc_zeros::<u8>(256 << 20).unwrap();
     let mut model = executor.load(source).unwrap();
-    let request = ones(source, 32);
+    let request = rows_apart(source, 32);
     run(&mut *model, &request).unwrap();
     let mut both = |copy: bool, compute: bool| {
         let mut timing = Timing::default();

@@ -48,7 +48,8 @@ def wheels(lock, name):
     command = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps"]
     command += ["--require-hashes", "--only-binary=:all:", "--python-version", "3.11", "--implementation", "cp"]
     command += ["--abi", "cp311", "--abi", "none"]
-    command += ["--platform", "manylinux2014_x86_64", "--platform", "manylinux1_x86_64", "--platform", "any"]
+    for platform in ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64", "any"):
+        command += ["--platform", platform]
     if subprocess.run([*command, "-d", folder, "-r", lock]).returncode != 0:
         sys.exit(f"pip could not fetch the wheels of {lock.name} (above it says why)")
     stamp.write_text(made_of)

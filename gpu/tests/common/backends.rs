@@ -40,12 +40,19 @@ pub(crate) fn emulated() -> Backend {
     Backend { name: "emulated", executor, filled: Filled::Zeros }
 }
 
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")
+}
+
+/// Where `make test-gpu` puts the runtime's build for GPUs.
+pub(crate) fn for_gpu() -> PathBuf {
+    target().join("onnxruntime-gpu/lib")
+}
+
 #[expect(clippy::print_stdout, reason = "a skipped backend says why")]
 /// The runtime in `target/onnxruntime-gpu/lib`, else in `target/onnxruntime/lib`, or the reason why there is none.
 pub(crate) fn runtime() -> Option<&'static gpu::onnx::Runtime> {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-    let for_gpu = target.join("onnxruntime-gpu/lib");
-    let made = if for_gpu.is_dir() { for_gpu } else { target.join("onnxruntime/lib") };
+    let made = if for_gpu().is_dir() { for_gpu() } else { target().join("onnxruntime/lib") };
     gpu::onnx::runtime(Some(&made)).inspect_err(|error| println!("skipped: {error}")).ok()
 }
 
