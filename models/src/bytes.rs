@@ -1,7 +1,8 @@
 //! Sizes as text: a number and a unit, `"120MiB"`, `"2GiB"`, `"500MB"`.
 
 use serde::Deserializer;
-use serde::de::{Error, Visitor};
+
+use crate::text::deserialize_text;
 
 const UNITS: [(&str, f64); 9] = [
     ("B", 1.0),
@@ -37,7 +38,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
 /// # Errors
 /// As [`parse_bytes`].
 pub fn deserialize_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    deserializer.deserialize_str(Text)
+    deserialize_text(deserializer, "a size as text, such as \"64MiB\"", parse_bytes)
 }
 
 /// For serde's `deserialize_with` of an optional size.
@@ -48,20 +49,6 @@ pub fn deserialize_bytes_option<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<u64>, D::Error> {
     deserialize_bytes(deserializer).map(Some)
-}
-
-struct Text;
-
-impl Visitor<'_> for Text {
-    type Value = u64;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a size as text, such as \"64MiB\"")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
-        parse_bytes(text).map_err(E::custom)
-    }
 }
 
 #[cfg(test)]

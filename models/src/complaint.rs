@@ -19,8 +19,9 @@ pub fn complaint(text: &str, error: &toml::de::Error) -> (usize, String) {
     (line_of(text, offset), sentence)
 }
 
-/// The line of an offset, counted from 1.
-pub(crate) fn line_of(text: &str, offset: usize) -> usize {
+/// The line of a text, counted from 1, in which an offset is.
+#[must_use]
+pub fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde::Deserializer;
-use serde::de::{Error, Visitor};
+
+use crate::text::deserialize_text;
 
 const UNITS: [(&str, f64); 6] =
     [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("min", 60.0)];
@@ -29,7 +30,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 pub fn deserialize_duration<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Duration, D::Error> {
-    deserializer.deserialize_str(Text)
+    deserialize_text(deserializer, "a duration as text, such as \"25ms\"", parse_duration)
 }
 
 /// For serde's `deserialize_with` of an optional duration.
@@ -40,20 +41,6 @@ pub fn deserialize_duration_option<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
     deserialize_duration(deserializer).map(Some)
-}
-
-struct Text;
-
-impl Visitor<'_> for Text {
-    type Value = Duration;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a duration as text, such as \"25ms\"")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
-        parse_duration(text).map_err(E::custom)
-    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod share;
 mod signature;
 mod slo;
 mod task;
+mod text;
 mod whole;
 
 pub use adapter::{Adapter, AdapterStep};
@@ -28,7 +29,7 @@ pub use catalog::{
     CatalogError, KEPT_BESIDE, ModelDescription, ModelFiles, QUEUE_MAX, ROWS_MAX, VersionPolicy,
     describe, model_filename,
 };
-pub use complaint::complaint;
+pub use complaint::{complaint, line_of};
 pub use confidence::Confidence;
 pub use config::ModelConfig;
 pub use datatype::DataType;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use models::Slo;
+use models::{Slo, line_of};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
@@ -171,7 +171,7 @@ fn known(key: &str, functions: &[String], names: &BTreeSet<&str>) -> Result<(), 
 pub(super) fn parse(file: &str, text: &str) -> Result<Workload, Error> {
     let wrong_at = |at: usize, reason: String| Error::Workload {
         file: file.to_owned(),
-        line: text.get(..at).map_or(1, |before| before.matches('\n').count() + 1),
+        line: line_of(text, at),
         reason,
     };
     let keys: WorkloadKeys = toml::from_str(text).map_err(|error| {
@@ -198,8 +198,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Workload, Error> {
 
 /// The key of the line at that place, where it has one.
 fn key_at(text: &str, at: usize) -> String {
-    let line = text.get(..at).map_or(0, |before| before.matches('\n').count());
-    let line = text.lines().nth(line).unwrap_or_default();
+    let line = text.lines().nth(line_of(text, at) - 1).unwrap_or_default();
     line.split_once('=').map_or(String::new(), |(key, _)| format!("{}: ", key.trim()))
 }
 

@@ -3,6 +3,8 @@
 use prost_reflect::text_format::ParseError;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 
+use crate::complaint::line_of;
+
 /// Reads the text form of a message.
 ///
 /// # Errors
@@ -25,11 +27,6 @@ pub(super) fn parse(
 
 fn names_key(reason: &str, key: &str) -> bool {
     reason.starts_with("field '") || reason.contains(&format!("'{key}'"))
-}
-
-/// The line of an offset, counted from 1.
-fn line_of(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
 }
 
 /// Puts a colon before each list that has none: `input [ { .. } ]` is legal text, but not to our parser. Lines stay.

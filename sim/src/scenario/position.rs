@@ -1,5 +1,6 @@
 //! Where in a scenario's text an error is: the line of the key that its sentence names, else of its table.
 
+use models::line_of;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -8,8 +9,7 @@ use super::ScenarioError;
 /// The error with the file and the line that it is about.
 pub(super) fn placed(file: &str, text: &str, error: ScenarioError) -> ScenarioError {
     let offset = DeTable::parse(text).ok().and_then(|root| offset(root.get_ref(), &error));
-    let before = text.get(..offset.unwrap_or(0)).unwrap_or_default();
-    let line = 1 + before.bytes().filter(|byte| *byte == b'\n').count();
+    let line = line_of(text, offset.unwrap_or(0));
     ScenarioError::At { file: file.to_owned(), line, error: Box::new(error) }
 }
 
