@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use batcher::{Batcher, Instant};
-use models::VariantId;
+use models::{LatencyProfile, VariantId};
 
+use crate::VariantSpec;
 use crate::dispatch::Urgency;
 use crate::estimate::Estimate;
 
@@ -21,7 +22,7 @@ pub(crate) struct Lane {
     pub(crate) running: u32,
     /// The most rows of a batch of several requests.
     pub(crate) batch_max: u32,
-    /// What a row takes of an executor as part of a full batch, as measured when the model was loaded.
+    /// The [`work_of_row`] as measured when the model was loaded.
     pub(crate) row: Duration,
     /// The urgency of its batch when it was last looked at; `None` since a request joined or left.
     pub(crate) urgency: Option<Urgency>,
@@ -63,4 +64,14 @@ impl Lane {
     pub(crate) fn first_hopeless(&self) -> Instant {
         self.batcher.queue().first_hopeless(self.estimate.profile())
     }
+}
+
+/// The most rows of a batch of several requests.
+pub(crate) fn batch_max(spec: &VariantSpec) -> u32 {
+    spec.settings.batch_max.max(1)
+}
+
+/// What a row takes of an executor as part of a full batch.
+pub(crate) fn work_of_row(profile: &LatencyProfile, batch_max: u32) -> Duration {
+    profile.time(batch_max) / batch_max
 }

@@ -143,6 +143,8 @@ pub struct SelectEntry {
     pub summary: &'static str,
     /// Whose idea it is.
     pub source: &'static str,
+    /// Why whom it wants is chosen.
+    pub(crate) because: Because,
     pub(crate) build: fn() -> Box<dyn Select>,
 }
 

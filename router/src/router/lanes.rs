@@ -7,7 +7,7 @@ use models::VariantId;
 
 use super::{Router, Variant};
 use crate::estimate::Estimate;
-use crate::lane::{Lane, LaneId};
+use crate::lane::{Lane, LaneId, batch_max, work_of_row};
 use crate::{Action, Shape, VariantSpec};
 
 /// An objective at most one so-many-th of another's is much shorter: models of about equal objectives take turns by
@@ -150,13 +150,13 @@ fn new_lane(spec: &VariantSpec, shape: Shape) -> Lane {
         (elements, profiled) if elements == profiled => spec.profile.clone(),
         (elements, profiled) => spec.profile.scaled(elements as f64 / profiled as f64),
     };
-    let batch_max = spec.settings.batch_max.max(1);
+    let batch_max = batch_max(spec);
     Lane {
         variant: spec.variant,
         batcher: Batcher::new((entry.build)(&spec.settings), spec.queue_max),
         running: 0,
         batch_max,
-        row: profile.time(batch_max) / batch_max,
+        row: work_of_row(&profile, batch_max),
         estimate: Estimate::new(profile),
         urgency: None,
         urgency_until: Instant::NEVER,

@@ -8,7 +8,7 @@ use models::{TaskId, VariantId};
 use super::{Router, Variant};
 use crate::Choice;
 use crate::estimate::Estimate;
-use crate::lane::Lane;
+use crate::lane::{Lane, batch_max};
 use crate::mix::{Contender, Demand, Mix, Survey};
 
 /// Batches are planned to run for this part of the time from arrival to deadline: the rest goes by until they start. A
@@ -59,8 +59,8 @@ impl Router {
         if profile.time(1) > budget {
             return None;
         }
-        let batch_max = variant.spec.settings.batch_max.max(1);
-        let rows = profile.largest_batch_within(budget.mul_f64(RUNS)).clamp(1, batch_max);
+        let rows = profile.largest_batch_within(budget.mul_f64(RUNS));
+        let rows = rows.clamp(1, batch_max(&variant.spec));
         Some(Contender {
             variant: choice.variant,
             accuracy: choice.accuracy.into(),
@@ -74,7 +74,7 @@ impl Router {
         let lanes = variant.lanes.iter().map(|&(_, lane)| &self.lanes[lane]);
         let asked = lanes.filter(|lane| now.since(lane.batcher.queue().last_offer()) < ASKED);
         let time = |lane: &Lane| {
-            let rows = lane.batch_max.max(1);
+            let rows = lane.batch_max;
             let run = lane.estimate.profile().median(rows);
             lane.batcher.queue().arrivals().per_nano() * nanos(run) / f64::from(rows)
         };

@@ -8,7 +8,7 @@ use models::{Goals, Objective, TaskId, VariantId};
 use super::demand::Wishes;
 use super::{Router, Variant};
 use crate::cluster::Cluster;
-use crate::lane::{Lane, LaneId};
+use crate::lane::{Lane, LaneId, batch_max, work_of_row};
 use crate::roster::Roster;
 use crate::select::{self, Ask, Because, Draw, Prospect, SELECTIONS, Select, Verdict};
 use crate::{Action, Choice, Rejection, Shape, ShapeId, TaskSpec};
@@ -22,8 +22,6 @@ pub(super) struct Task {
     pub(super) policy: Box<dyn Select>,
     /// Why the policy chooses whom it wants.
     wants: Because,
-    /// Who would be chosen is looked at; nobody is.
-    looked_at: bool,
     /// There is a plan that the policy follows.
     pub(super) planned: bool,
     /// For requests that state an objective, in the order of [`Objective::ALL`].
@@ -43,24 +41,21 @@ impl Task {
         if let Some(before) = before.filter(|before| before.named == spec.policy) {
             return Self { choices, wishes, ..before };
         }
-        let named = SELECTIONS.iter().find(|entry| entry.name == spec.policy);
-        let mut policy = (named.unwrap_or(&SELECTIONS[0]).build)();
+        let entry = SELECTIONS.iter().find(|entry| entry.name == spec.policy);
+        let entry = entry.unwrap_or(&SELECTIONS[0]);
+        let mut policy = (entry.build)();
         policy.seed(spec.task.index() as u64);
         let objectives =
             Objective::ALL.map(|(_, objective)| (select::by_objective(objective).build)());
-        let wants = Because::of_policy(&spec.policy);
-        let named = spec.policy;
-        Self { choices, named, policy, wants, planned: false, looked_at: false, objectives, wishes }
+        let (named, wants) = (spec.policy, entry.because);
+        Self { choices, named, policy, wants, planned: false, objectives, wishes }
     }
 
     /// Why that one of them was just chosen; where chance decides, `drawn` says whether it did.
-    fn because(&self, chosen: &Prospect, budget: Duration, goals: Goals, drawn: bool) -> Because {
-        let wants = match goals.objective {
-            Some(Objective::Accuracy) => Because::MostAccurate,
-            Some(Objective::Latency) => Because::Soonest,
-            Some(Objective::Cost) => Because::Cheapest,
-            None => self.wants,
-        };
+    fn because(&self, chosen: &Prospect, asker: &Asker<'_>, drawn: bool) -> Because {
+        let goals = asker.goals;
+        let stated = goals.objective.map(select::by_objective);
+        let wants = stated.map_or(self.wants, |entry| entry.because);
         // Before the first plan, and where nobody is in time to be drawn.
         let unplanned = wants == Because::Planned && !self.planned;
         let undrawn = wants == Because::Drawn && !drawn;
@@ -68,7 +63,7 @@ impl Task {
         let wants = if undrawn { Because::Soonest } else { wants };
         let allowed = self.choices.iter().map(|(_, choice)| choice);
         let allowed = allowed.filter(|choice| goals.allow(choice.accuracy, choice.cost));
-        wants.of_choice(chosen, budget, allowed)
+        wants.of_choice(chosen, asker.budget(), allowed)
     }
 
     fn policy(&mut self, objective: Option<Objective>) -> &mut dyn Select {
@@ -128,14 +123,10 @@ impl Router {
         let state = tasks.get_mut(task.index()).and_then(Option::as_mut);
         let shape = Shape { id: ShapeId(0), elements: 0 };
         let chosen = state.ok_or(Rejection::NotServed).and_then(|task| {
-            task.looked_at = true;
-            let chosen = self.choose(&request, task, (goals, shape), now);
-            task.looked_at = false;
-            let budget = budget(&request, now);
-            chosen.map(|chosen| {
-                let because = task.because(&chosen, budget, goals, chosen.end() <= budget);
-                (chosen.variant, chosen.end(), because)
-            })
+            let asker = Asker { request: &request, goals, shape, now };
+            let chosen = self.choose(&asker, task, |policy, ask| policy.peek(ask))?;
+            let because = task.because(&chosen, &asker, chosen.end() <= asker.budget());
+            Ok((chosen.variant, chosen.end(), because))
         });
         self.tasks = tasks;
         chosen
@@ -149,7 +140,7 @@ impl Router {
         now: Instant,
     ) {
         self.tally.arrived += 1;
-        match self.enter_task(request, task, (goals, shape), now) {
+        match self.enter_task(task, &Asker { request, goals, shape, now }) {
             Ok(Entered { lane, prospect, draw, because }) => {
                 let (id, variant, predicted) = (request.id, prospect.variant, prospect.end());
                 let because = Some(because);
@@ -160,45 +151,34 @@ impl Router {
         }
     }
 
-    fn enter_task(
-        &mut self,
-        request: &Request,
-        task: TaskId,
-        (goals, shape): (Goals, Shape),
-        now: Instant,
-    ) -> Result<Entered, Rejection> {
+    fn enter_task(&mut self, task: TaskId, asker: &Asker<'_>) -> Result<Entered, Rejection> {
         if self.draining {
             return Err(Rejection::Draining);
         }
         let mut tasks = std::mem::take(&mut self.tasks);
         let state = tasks.get_mut(task.index()).and_then(Option::as_mut);
-        let entered = state
-            .ok_or(Rejection::NotServed)
-            .and_then(|task| self.enter_best(request, task, (goals, shape), now));
+        let entered =
+            state.ok_or(Rejection::NotServed).and_then(|task| self.enter_best(asker, task));
         self.tasks = tasks;
         entered
     }
 
     /// Enters the lane of the variant chosen; if its door is shut, that of the one predicted to answer first.
-    fn enter_best(
-        &mut self,
-        request: &Request,
-        task: &mut Task,
-        (goals, shape): (Goals, Shape),
-        now: Instant,
-    ) -> Result<Entered, Rejection> {
+    fn enter_best(&mut self, asker: &Asker<'_>, task: &mut Task) -> Result<Entered, Rejection> {
+        let Asker { request, goals, shape, now } = *asker;
         self.note_wish(request, task, (goals, shape));
-        task.policy(goals.objective).arrived(request.rows, budget(request, now), now);
-        let chosen = self.choose(request, task, (goals, shape), now)?;
+        task.policy(goals.objective).arrived(request.rows, asker.budget(), now);
+        let chosen = self.choose(asker, task, |policy, ask| policy.choose(ask))?;
         let refused = match self.enter(request, chosen.variant, shape, now) {
             Ok(lane) => {
                 let draw = task.policy(goals.objective).drawn();
-                let because = task.because(&chosen, budget(request, now), goals, draw.is_some());
+                let because = task.because(&chosen, asker, draw.is_some());
                 return Ok(Entered { lane, prospect: chosen, draw, because });
             }
             Err(refused) => refused,
         };
-        let soonest = self.choose(request, task, (goals.at_once(), shape), now)?;
+        let at_once = Asker { goals: goals.at_once(), ..*asker };
+        let soonest = self.choose(&at_once, task, |policy, ask| policy.choose(ask))?;
         if soonest.variant == chosen.variant {
             return Err(refused.of_soonest(soonest.variant));
         }
@@ -207,14 +187,14 @@ impl Router {
         Ok(Entered { lane, prospect: soonest, draw: None, because: Because::Instead })
     }
 
+    /// Asks the task's policy by `pick`, which is [`Select::choose`] or [`Select::peek`].
     fn choose(
         &self,
-        request: &Request,
+        asker: &Asker<'_>,
         task: &mut Task,
-        (goals, shape): (Goals, Shape),
-        now: Instant,
+        pick: fn(&mut dyn Select, &mut Ask<'_>) -> Option<Prospect>,
     ) -> Result<Prospect, Rejection> {
-        let budget = budget(request, now);
+        let (goals, budget) = (asker.goals, asker.budget());
         // The policy and the list are parts of one task, and both are needed at once.
         let choices = std::mem::take(&mut task.choices);
         let mut chosen = None;
@@ -223,15 +203,13 @@ impl Router {
             if absent && (chosen.is_some() || self.store.is_empty()) {
                 break;
             }
-            let mut view = View { router: self, request, shape, now, absent, outlook: None };
+            let mut view = View { router: self, asker, absent, outlook: None };
             let mut allowed = choices
                 .iter()
                 .filter(|(_, choice)| goals.allow(choice.accuracy, choice.cost))
                 .filter_map(|&(place, choice)| view.prospect(place, choice));
             let ask = &mut Ask { budget, prospects: &mut allowed };
-            let looked_at = task.looked_at;
-            let policy = task.policy(goals.objective);
-            chosen = if looked_at { policy.peek(ask) } else { policy.choose(ask) };
+            chosen = pick(task.policy(goals.objective), ask);
         }
         let chosen = chosen.ok_or_else(|| self.nearest(&choices, goals));
         task.choices = choices;
@@ -265,6 +243,25 @@ impl Router {
     }
 }
 
+/// A request that names a task, at the moment when somebody is chosen for it.
+#[derive(Clone, Copy)]
+struct Asker<'a> {
+    request: &'a Request,
+    goals: Goals,
+    shape: Shape,
+    now: Instant,
+}
+
+impl Asker<'_> {
+    /// From now until its answer is wanted.
+    fn budget(&self) -> Duration {
+        match self.request.deadline.0 {
+            Instant::NEVER => Duration::MAX,
+            deadline => deadline.since(self.now),
+        }
+    }
+}
+
 /// A task's request in the lane of the variant chosen.
 struct Entered {
     lane: LaneId,
@@ -276,9 +273,7 @@ struct Entered {
 /// The variants of a task as one request sees them.
 struct View<'a> {
     router: &'a Router,
-    request: &'a Request,
-    shape: Shape,
-    now: Instant,
+    asker: &'a Asker<'a>,
     /// Variants that are nowhere count too, from when they could be.
     absent: bool,
     outlook: Option<Outlook>,
@@ -309,19 +304,19 @@ impl Prospect {
 
 impl View<'_> {
     fn prospect(&mut self, place: usize, choice: Choice) -> Option<Prospect> {
-        let router = self.router;
+        let (router, request) = (self.router, self.asker.request);
         let variant = router.serving(choice.variant)?;
         let outlook = self.outlook(choice.variant)?;
-        let lane = variant.lanes.iter().find(|(shape, _)| *shape == self.shape.id);
+        let lane = variant.lanes.iter().find(|(shape, _)| *shape == self.asker.shape.id);
         let Some(&(_, lane)) = lane else {
             return Some(self.unseen(place, choice, variant, outlook));
         };
         let lane = &router.lanes[lane];
-        let work = lane.row * self.request.rows;
-        let ahead = rows_ahead(lane, self.request);
+        let work = lane.row * request.rows;
+        let ahead = rows_ahead(lane, request);
         if ahead == 0 {
-            let time = lane.estimate.profile().time(self.request.rows);
-            let measured = lane.estimate.measured(self.request.rows);
+            let time = lane.estimate.profile().time(request.rows);
+            let measured = lane.estimate.measured(request.rows);
             return Some(Prospect::of(
                 place,
                 choice,
@@ -329,8 +324,8 @@ impl View<'_> {
                 [time, measured, work],
             ));
         }
-        let rows = ahead + self.request.rows;
-        let (full, rows) = split(rows, lane.batch_max.max(self.request.rows));
+        let rows = ahead + request.rows;
+        let (full, rows) = split(rows, lane.batch_max.max(request.rows));
         let others = outlook.backlog.saturating_sub(lane.time_of(ahead));
         let own = lane.estimate.profile().time(lane.batch_max) * full;
         let wait = outlook.start + (others + own) / outlook.executors;
@@ -347,11 +342,10 @@ impl View<'_> {
         variant: &Variant,
         outlook: Outlook,
     ) -> Prospect {
-        let (rows, profile) = (self.request.rows, &variant.spec.profile);
-        let batch_max = variant.spec.settings.batch_max.max(1);
-        let work = profile.time(batch_max) / batch_max * rows;
+        let (rows, profile) = (self.asker.request.rows, &variant.spec.profile);
+        let work = work_of_row(profile, batch_max(&variant.spec)) * rows;
         let times = [profile.time(rows), profile.median(rows), work];
-        let times = match (self.shape.elements, variant.spec.profiled_elements) {
+        let times = match (self.asker.shape.elements, variant.spec.profiled_elements) {
             (0, _) | (_, 0) => times,
             (elements, profiled) if elements == profiled => times,
             (elements, profiled) => {
@@ -364,6 +358,7 @@ impl View<'_> {
 
     /// `None` if no executor has the variant.
     fn outlook(&mut self, variant: VariantId) -> Option<Outlook> {
+        let Asker { request, now, .. } = *self.asker;
         let Router { cluster, lanes, active, .. } = self.router;
         if let Some(known) = self.outlook.filter(|known| cluster.same_place(known.variant, variant))
         {
@@ -371,13 +366,13 @@ impl View<'_> {
         }
         let executors = cluster.count(variant);
         if executors == 0 {
-            let start = self.router.coming(variant, self.now).filter(|_| self.absent)?;
-            let start = start.since(self.now);
+            let start = self.router.coming(variant, now).filter(|_| self.absent)?;
+            let start = start.since(now);
             let backlog = Duration::ZERO;
             return Some(Outlook { variant, executors: 1, start, backlog, behind_others: start });
         }
-        let start = cluster.earliest_start(variant, self.now).since(self.now);
-        let backlog = backlog(cluster, (lanes, active), variant, self.request);
+        let start = cluster.earliest_start(variant, now).since(now);
+        let backlog = backlog(cluster, (lanes, active), variant, request);
         let behind_others = start + backlog / executors;
         let outlook = Outlook { variant, executors, start, backlog, behind_others };
         self.outlook = Some(outlook);
@@ -395,14 +390,6 @@ fn backlog(
     let waiting = active.iter().map(|lane| &lanes[lane]);
     let theirs = waiting.filter(|lane| cluster.share_place(lane.variant, variant));
     theirs.map(|lane| lane.time_of(rows_ahead(lane, request))).sum()
-}
-
-/// From now until its answer is wanted.
-fn budget(request: &Request, now: Instant) -> Duration {
-    match request.deadline.0 {
-        Instant::NEVER => Duration::MAX,
-        deadline => deadline.since(now),
-    }
 }
 
 fn rows_ahead(lane: &Lane, request: &Request) -> u32 {

@@ -65,19 +65,6 @@ impl Because {
         }
     }
 
-    /// Why a policy of that name chooses whom it wants.
-    pub(crate) fn of_policy(name: &str) -> Self {
-        match name {
-            "fixed" => Self::Listed,
-            "fastest" => Self::Soonest,
-            "cheapest" => Self::Cheapest,
-            "expected_accuracy" => Self::Expected,
-            "exp3" | "exp4" => Self::Drawn,
-            "planned" => Self::Planned,
-            _ => Self::MostAccurate,
-        }
-    }
-
     /// Why a policy chose that one, if it chooses for this reason whom it wants; `allowed` are the variants that are
     /// accurate and cheap enough, the most accurate first.
     pub(crate) fn of_choice<'a>(

@@ -3,12 +3,13 @@
 //! INFaaS (ATC'21) picks the cheapest variant that meets the stated accuracy and latency; there the latency is the
 //! profile's, here it includes the queues.
 
-use super::{Ask, Prospect, Select, SelectEntry, keep_sooner};
+use super::{Ask, Because, Prospect, Select, SelectEntry, keep_sooner};
 
 pub(super) const ENTRY: SelectEntry = SelectEntry {
     name: "cheapest",
     summary: "the cheapest of those predicted to be in time; else the one predicted to answer first",
     source: "INFaaS (ATC'21); what the objective `cost` asks for",
+    because: Because::Cheapest,
     build: || Box::new(Cheapest),
 };
 

@@ -8,12 +8,13 @@ use models::VariantId;
 use rand_pcg::Pcg64Mcg;
 
 use super::hedge::{self, Stake};
-use super::{Ask, Draw, Prospect, Select, SelectEntry, Verdict, keep_sooner};
+use super::{Ask, Because, Draw, Prospect, Select, SelectEntry, Verdict, keep_sooner};
 
 pub(super) const ENTRY: SelectEntry = SelectEntry {
     name: "exp3",
     summary: "one drawn among those predicted to be in time, the likelier the less loss clients report of its answers; else the one predicted to answer first",
     source: "Exp3 in Clipper (NSDI'17), as Exp3.S (Auer et al. 2002) with implicit exploration (Neu 2015) and expected losses (Dudik et al. 2011)",
+    because: Because::Drawn,
     build: || Box::new(Exp3::new()),
 };
 

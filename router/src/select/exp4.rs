@@ -7,13 +7,14 @@
 use rand_pcg::Pcg64Mcg;
 
 use super::hedge::{self, Stake};
-use super::{Ask, Draw, Prospect, Run, Select, SelectEntry, Verdict};
+use super::{Ask, Because, Draw, Prospect, Run, Select, SelectEntry, Verdict};
 use super::{cheapest, expected_accuracy, fastest, fixed, most_accurate_in_time, slack_buckets};
 
 pub(super) const ENTRY: SelectEntry = SelectEntry {
     name: "exp4",
     summary: "one drawn among those that the other policies would choose, policies weighed by the loss clients report of what they advised",
     source: "Exp4 (Auer et al. 2002) in Clipper (NSDI'17), with policies as its experts",
+    because: Because::Drawn,
     build: || Box::new(Exp4::new()),
 };
 

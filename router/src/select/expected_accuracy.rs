@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
-use super::{Ask, Prospect, Run, Select, SelectEntry};
+use super::{Ask, Because, Prospect, Run, Select, SelectEntry};
 
 pub(super) const ENTRY: SelectEntry = SelectEntry {
     name: "expected_accuracy",
     summary: "the highest accuracy times probability to be in time, by a slow-down common to all variants",
     source: "ALERT (ATC'20)",
+    because: Because::Expected,
     build: || Box::new(ExpectedAccuracy::default()),
 };
 

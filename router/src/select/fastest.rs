@@ -1,11 +1,12 @@
 //! The variant that is predicted to answer first: the most that a deadline can get, and the least accuracy.
 
-use super::{Ask, Prospect, Select, SelectEntry, soonest};
+use super::{Ask, Because, Prospect, Select, SelectEntry, soonest};
 
 pub(super) const ENTRY: SelectEntry = SelectEntry {
     name: "fastest",
     summary: "the one predicted to answer first",
     source: "baseline; what the objective `latency` asks for",
+    because: Because::Soonest,
     build: || Box::new(Fastest),
 };
 

@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
-use super::{Ask, Prospect, Select, SelectEntry, keep_sooner};
+use super::{Ask, Because, Prospect, Select, SelectEntry, keep_sooner};
 
 pub(super) const ENTRY: SelectEntry = SelectEntry {
     name: "most_accurate_in_time",
     summary: "the most accurate of those predicted to be in time under the present load; else the one predicted to answer first",
     source: "ours; degrading before refusing after Proteus (ASPLOS'24) and Loki (HPDC'24)",
+    because: Because::MostAccurate,
     build: || Box::new(MostAccurateInTime),
 };
 

@@ -12,12 +12,13 @@ use batcher::{Instant, Rate, nanos};
 use models::VariantId;
 
 use super::most_accurate_in_time::in_time;
-use super::{Ask, Asked, Prospect, Select, SelectEntry, keep_sooner};
+use super::{Ask, Asked, Because, Prospect, Select, SelectEntry, keep_sooner};
 
 pub(super) const ENTRY: SelectEntry = SelectEntry {
     name: "planned",
     summary: "by the shares of a plan, made twice a second, that is as accurate as the executors can carry; where that one would be late, the next less accurate in time",
     source: "Proteus (ASPLOS'24), with executors that run several variants in turn",
+    because: Because::Planned,
     build: || Box::new(Planned::default()),
 };
 

@@ -7,12 +7,13 @@
 
 use std::time::Duration;
 
-use super::{Ask, Prospect, Select, SelectEntry, keep_sooner};
+use super::{Ask, Because, Prospect, Select, SelectEntry, keep_sooner};
 
 pub(super) const ENTRY: SelectEntry = SelectEntry {
     name: "slack_buckets",
     summary: "the most accurate whose run fits the slack left, rounded down to one of 16 buckets",
     source: "SlackFit of SuperServe (NSDI'25), with the lanes' batches in place of its own",
+    because: Because::MostAccurate,
     build: || Box::new(SlackBuckets::default()),
 };
 
