@@ -24,12 +24,22 @@ pub(crate) struct Lane {
     pub(crate) batch_max: u32,
     /// The [`work_of_row`] as measured when the model was loaded.
     pub(crate) row: Duration,
-    /// The urgency of its batch when it was last looked at; `None` since a request joined or left.
-    pub(crate) urgency: Option<Urgency>,
-    /// Until when that holds though none does.
-    pub(crate) urgency_until: Instant,
     /// From when a request that waits here is hopeless, as its alarm is set.
     pub(crate) hopeless: Instant,
+}
+
+/// How urgent a lane's batch was when it was last looked at. Apart from its lane, since those of all ready lanes are
+/// compared for every executor that opens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rank {
+    pub(crate) urgency: Urgency,
+    /// Until when it holds, if no request joins or leaves.
+    pub(crate) until: Instant,
+}
+
+impl Rank {
+    /// Since a request joined or left.
+    pub(crate) const UNKNOWN: Self = Self { urgency: (0, 0), until: Instant::ZERO };
 }
 
 impl Lane {

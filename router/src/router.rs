@@ -25,7 +25,7 @@ use crate::agenda::Agenda;
 use crate::cluster::Cluster;
 use crate::dispatch::{DISPATCHES, Dispatch};
 use crate::estimate::Prediction;
-use crate::lane::{Lane, LaneId};
+use crate::lane::{Lane, LaneId, Rank};
 use crate::load::Load;
 use crate::roster::Roster;
 use crate::select::{Run, Verdict};
@@ -135,6 +135,8 @@ pub struct Router {
     variants: Vec<Option<Variant>>,
     tasks: Vec<Option<Task>>,
     lanes: Vec<Lane>,
+    /// By lane.
+    ranks: Vec<Rank>,
     /// Lanes in which requests wait.
     active: Roster,
     /// Of those, the ones whose window is open and that wait for an executor.
@@ -201,6 +203,7 @@ impl Router {
             variants: Vec::new(),
             tasks: Vec::new(),
             lanes: Vec::new(),
+            ranks: Vec::new(),
             active: Roster::default(),
             ready: Roster::default(),
             hopeless: Agenda::default(),
@@ -349,7 +352,7 @@ impl Router {
     fn forget_waiting(&mut self, lane: LaneId, requests: usize) {
         let variant = self.lanes[lane].variant;
         self.variant_mut(variant).waiting -= requests;
-        self.lanes[lane].urgency = None;
+        self.ranks[lane] = Rank::UNKNOWN;
         if self.lanes[lane].batcher.queue().is_empty() {
             self.active.remove(lane);
             self.ready.remove(lane);

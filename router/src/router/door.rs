@@ -8,7 +8,7 @@ use models::VariantId;
 use super::{Router, Variant};
 use crate::admit::{Ask, Outlook};
 use crate::cluster::Cluster;
-use crate::lane::{Lane, LaneId};
+use crate::lane::{Lane, LaneId, Rank};
 use crate::roster::Roster;
 use crate::{Rejection, Shape};
 
@@ -90,7 +90,7 @@ impl Router {
         self.admit(request, lane, now)?;
         self.wake(id);
         self.lanes[lane].batcher.push(*request).map_err(|_| Rejection::QueueFull)?;
-        self.lanes[lane].urgency = None;
+        self.ranks[lane] = Rank::UNKNOWN;
         self.active.insert(lane);
         self.variant_mut(id).waiting += 1;
         self.watch_hopeless(lane);

@@ -7,7 +7,7 @@ use models::VariantId;
 
 use super::{Router, Variant};
 use crate::estimate::Estimate;
-use crate::lane::{Lane, LaneId, batch_max, work_of_row};
+use crate::lane::{Lane, LaneId, Rank, batch_max, work_of_row};
 use crate::{Action, Shape, VariantSpec};
 
 /// An objective at most one so-many-th of another's is much shorter: models of about equal objectives take turns by
@@ -105,6 +105,7 @@ impl Router {
             let at = free.unwrap_or(self.lanes.len());
             if at == self.lanes.len() {
                 self.lanes.push(lane);
+                self.ranks.push(Rank::UNKNOWN);
             } else {
                 self.lanes[at] = lane;
             }
@@ -158,8 +159,6 @@ fn new_lane(spec: &VariantSpec, shape: Shape) -> Lane {
         batch_max,
         row: work_of_row(&profile, batch_max),
         estimate: Estimate::new(profile),
-        urgency: None,
-        urgency_until: Instant::NEVER,
         hopeless: Instant::NEVER,
     }
 }

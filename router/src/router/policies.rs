@@ -3,6 +3,7 @@
 use batcher::{Instant, by_name};
 
 use super::Router;
+use crate::lane::Rank;
 use crate::{PolicyNames, admit, dispatch};
 
 impl Router {
@@ -35,7 +36,7 @@ impl Router {
             }
         }
         for lane in self.active.iter() {
-            self.lanes[lane].urgency = None;
+            self.ranks[lane] = Rank::UNKNOWN;
         }
         self.review(now);
     }

@@ -13,7 +13,7 @@ use models::{BatchId, ExecutorId, VariantId};
 use super::{Batch, Router, key_of};
 use crate::cluster::Opening;
 use crate::dispatch::{Launch, Offer, Urgency};
-use crate::lane::LaneId;
+use crate::lane::{LaneId, Rank};
 use crate::{Action, Rejection};
 
 /// A variant counts as in use for so long after it was asked for.
@@ -210,17 +210,21 @@ impl Router {
         let mut first = None;
         for place in 0..self.ready.len() {
             let lane = self.ready.at(place).expect("places run to the number of members");
+            let goes_first = |key| {
+                tried.is_none_or(|tried| key > tried) && first.is_none_or(|first| key < first)
+            };
+            let rank = self.ranks[lane];
+            let known = now < rank.until;
+            if known && !goes_first((rank.urgency, lane)) {
+                continue;
+            }
+            // Asked last: where a variant is lies scattered in memory.
             if !self.cluster.has(opening.executor, self.lanes[lane].variant) {
                 continue;
             }
-            let state = &self.lanes[lane];
-            let urgency = match state.urgency.filter(|_| now < state.urgency_until) {
-                Some(urgency) => urgency,
-                None => self.look(lane, opening, now),
-            };
-            let key = (urgency, lane);
-            if tried.is_none_or(|tried| key > tried) && first.is_none_or(|first| key < first) {
-                first = Some(key);
+            let urgency = if known { rank.urgency } else { self.look(lane, opening, now) };
+            if known || goes_first((urgency, lane)) {
+                first = Some((urgency, lane));
             }
         }
         first
@@ -239,8 +243,7 @@ impl Router {
 
     /// Notes how urgent a lane's batch is, and until when that need not be looked at again.
     fn rank(&mut self, lane: LaneId, urgency: Urgency, until: Instant) {
-        let state = &mut self.lanes[lane];
-        (state.urgency, state.urgency_until) = (Some(urgency), until);
+        self.ranks[lane] = Rank { urgency, until };
     }
 
     /// What that lane's policy would do; requests to give up are left in `spare.drop`.

@@ -6,7 +6,7 @@ use models::{BatchId, ExecutorId};
 
 use super::{Batch, Router, key_of};
 use crate::Action;
-use crate::lane::LaneId;
+use crate::lane::{LaneId, Rank};
 
 impl Router {
     /// The run on that executor has ended; the batch behind it starts, unless it is hopeless by now. Returns the lane
@@ -61,7 +61,7 @@ impl Router {
         let variant = variant.expect("a variant with requests is in the table");
         variant.waiting += batch.requests.len();
         for &(_, lane) in &variant.lanes {
-            self.lanes[lane].urgency = None;
+            self.ranks[lane] = Rank::UNKNOWN;
         }
         self.reuse(batch.requests);
         self.active.insert(batch.lane);
