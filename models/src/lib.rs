@@ -46,5 +46,5 @@ pub use slo::Slo;
 pub use task::{
     AdaptRules, AnswerMode, CODED_GROUP_MAX, CascadeTier, CodedRules, ConfidenceRules,
     EnsembleRules, HedgeRules, Measure, Named, Scores, StageClaim, StepClaim, TaskRules,
-    TaskSettings, VariantClaim, VoterClaim,
+    TaskSettings, VOTE_WEIGHT_MAX, VariantClaim, VoterClaim, vote_weight,
 };

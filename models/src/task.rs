@@ -15,7 +15,7 @@ use toml::de::DeTable;
 pub use self::adapt::{AdaptRules, StepClaim};
 pub use self::answer::{
     AnswerMode, CascadeTier, ConfidenceRules, EnsembleRules, HedgeRules, Measure, Scores,
-    StageClaim, VoterClaim,
+    StageClaim, VOTE_WEIGHT_MAX, VoterClaim, vote_weight,
 };
 pub use self::coded::{CODED_GROUP_MAX, CodedRules};
 use crate::complaint::{complaint, line_of};

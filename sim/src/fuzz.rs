@@ -1,5 +1,6 @@
 //! Random scenarios: small clusters in trouble, from a seed.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
@@ -9,8 +10,8 @@ use router::{ADMISSIONS, DISPATCHES, SELECTIONS};
 
 use crate::scenario::RouterChoice;
 use crate::{
-    Answers, CodedSpec, CompositionSpec, CopyIn, ExecutorSpec, ModelSpec, PlacementSpec,
-    ProfileSpec, Scenario, StageSpec,
+    Answers, CodedSpec, CompositionSpec, CopyIn, EnsembleSpec, ExecutorSpec, ModelSpec,
+    PlacementSpec, ProfileSpec, Scenario, StageSpec, VoterSpec,
 };
 
 /// The scenario of that seed: up to four executors that stall, fail, break down and may be preempted, up to five models with and without
@@ -59,24 +60,51 @@ pub fn random_scenario(seed: u64) -> Scenario {
     scenario
 }
 
-/// That task is answered by a cascade of all models, by one and another, or by one with parity requests.
+/// That task is answered by a cascade of all models, by votes of all, by one and another, or by one with parity requests.
 fn give_composition(scenario: &mut Scenario, rng: &mut Pcg64Mcg) {
     for model in &mut scenario.models {
         (model.count, model.cancel_share) = (1, 0.0);
     }
-    let mut stage = |model: &ModelSpec| StageSpec {
-        model: model.name.clone(),
-        threshold: rng.random_range(0.0..1.0_f64).try_into().expect("a share of 1"),
+    let mut composition = CompositionSpec {
+        alike: if rng.random_bool(0.5) { 1.0 } else { rng.random_range(0.0..1.0) },
+        ..CompositionSpec::new("task")
     };
-    let stages = scenario.models.iter().map(&mut stage).collect();
-    let (mut cascade, mut hedge, mut coded) = (None, None, None);
-    match rng.random_range(0..3) {
-        0 => cascade = Some(stages),
-        1 => hedge = Some(rng.random_range(0.0..3.0)),
-        _ => coded = Some(random_code(scenario, rng)),
+    match rng.random_range(0..4) {
+        0 if scenario.models.len() > 1 => {
+            composition.ensemble = Some(random_ensemble(&scenario.models, rng));
+        }
+        0 | 1 => {
+            let mut stage = |model: &ModelSpec| StageSpec {
+                model: model.name.clone(),
+                threshold: rng.random_range(0.0..1.0_f64).try_into().expect("a share of 1"),
+            };
+            composition.cascade = Some(scenario.models.iter().map(&mut stage).collect());
+        }
+        2 => composition.hedge = Some(rng.random_range(0.0..3.0)),
+        _ => composition.coded = Some(random_code(scenario, rng)),
     }
-    let task = "task".to_owned();
-    scenario.compositions = vec![CompositionSpec { task, cascade, hedge, coded, noise: 0.2 }];
+    if composition.coded.is_none() && rng.random_bool(0.3) {
+        let costs = scenario.models.iter().filter_map(|model| model.answers.as_ref());
+        let mut costs: Vec<f64> = costs.map(|answers| answers.cost.into()).collect();
+        costs.sort_by(f64::total_cmp);
+        // Whoever else is left out, two that vote are not.
+        let least: f64 = costs.iter().rev().take(2).sum();
+        composition.max_cost = (least * rng.random_range(1.0..2.0) + 0.001).try_into().ok();
+    }
+    scenario.compositions = vec![composition];
+}
+
+/// All models vote, some with weights of their own, up to all at once.
+fn random_ensemble(models: &[ModelSpec], rng: &mut Pcg64Mcg) -> EnsembleSpec {
+    let mut voter = |model: &ModelSpec| VoterSpec {
+        model: model.name.clone(),
+        weight: rng.random_bool(0.5).then(|| rng.random_range(0.0..5.0)),
+    };
+    let members = models.iter().map(&mut voter).collect();
+    let at_once = rng.random_range(0..=3);
+    let agreement = rng.random_bool(0.5).then(|| rng.random_range(0.0..1.0_f64));
+    let agreement = agreement.map(|share| share.try_into().expect("a share of 1"));
+    EnsembleSpec { members, at_once: NonZeroU32::new(at_once), agreement }
 }
 
 /// Any model answers, and any answers sums.

@@ -33,9 +33,9 @@ pub use replay::{
 };
 pub use report::{ModelReport, Report};
 pub use scenario::{
-    Answers, CodedSpec, CompositionSpec, CopyIn, Drift, DriftShape, ExecutorSpec, ModelSpec,
-    Neighbours, PairTable, PlacementSpec, Popularity, ProfileSpec, RouterChoice, Scale, Scenario,
-    ScenarioError, Split, StageSpec, Stages, Stall, TraceSpec,
+    Answers, CodedSpec, CompositionSpec, CopyIn, Drift, DriftShape, EnsembleSpec, ExecutorSpec,
+    ModelSpec, Neighbours, PairTable, PlacementSpec, Popularity, ProfileSpec, RouterChoice, Scale,
+    Scenario, ScenarioError, Split, StageSpec, Stages, Stall, TraceSpec, VoterSpec,
 };
 pub use table::Table;
 pub use world::{History, World, speed};

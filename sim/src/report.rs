@@ -38,6 +38,8 @@ pub struct ModelReport {
     pub latencies: Latencies,
     /// Requests to variants for its own, where more than one variant answers them.
     pub asked: u64,
+    /// Of its answers, how many were given unsettled: who was left out was late, refused, failed or too costly.
+    pub short: u64,
     /// Of its answers, how many followed from those of others and of a sum.
     pub reconstructed: u64,
     /// Of its requests answered in time by more than one variant, how many were answered rightly; a share of their rows each.
@@ -210,6 +212,9 @@ impl fmt::Display for Report {
         for model in self.models.iter().filter(|model| model.asked > 0) {
             let asked = model.asked as f64 / model.offered.max(1) as f64;
             writeln!(f, "{}: {asked:.3} variants asked a request", model.name)?;
+            if model.short > 0 {
+                writeln!(f, "{}: {} answers cut short", model.name, model.short)?;
+            }
             if model.reconstructed > 0 {
                 writeln!(f, "{}: {} answers reconstructed", model.name, model.reconstructed)?;
             }

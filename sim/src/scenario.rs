@@ -16,7 +16,7 @@ use models::{deserialize_duration, deserialize_duration_option};
 use router::RouterSettings;
 use serde::Deserialize;
 
-pub use composition::{CodedSpec, CompositionSpec, StageSpec};
+pub use composition::{CodedSpec, CompositionSpec, EnsembleSpec, StageSpec, VoterSpec};
 pub(crate) use demand::{Demand, Source};
 pub use executor::{CopyIn, Drift, DriftShape, ExecutorSpec, Neighbours, PairTable, Stall};
 pub use model::{Answers, ModelSpec, Popularity, ProfileSpec, Scale, Split, Stages, TraceSpec};
@@ -96,6 +96,14 @@ pub enum ScenarioError {
     Executor {
         /// Counted from 1.
         index: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// How a task is answered by more than one variant makes no sense.
+    #[error("composition of task {task:?}: {reason}")]
+    Composition {
+        /// Which task.
+        task: String,
         /// What is wrong.
         reason: String,
     },

@@ -4,6 +4,7 @@ mod arrivals;
 mod coded;
 mod composed;
 mod crowd;
+mod forms;
 mod places;
 mod progress;
 mod runs;

@@ -133,13 +133,8 @@ fn coded(seed: u64) -> Scenario {
         model: scenario.models[0].name.clone(),
         parity: seed.is_multiple_of(2).then_some(last),
     };
-    scenario.compositions = vec![CompositionSpec {
-        task: "task".into(),
-        cascade: None,
-        hedge: None,
-        coded: Some(code),
-        noise: 0.2,
-    }];
+    scenario.compositions =
+        vec![CompositionSpec { coded: Some(code), ..CompositionSpec::new("task") }];
     scenario.check().unwrap();
     scenario
 }

@@ -65,6 +65,19 @@ fn in_an_overload_every_request_ends_once_and_an_answer_at_hand_is_in_time() {
 }
 
 #[test]
+fn stages_and_second_requests_that_would_cost_too_much_are_not_asked() {
+    // The first stage costs 1, the second 10.
+    let held = run(&format!("{CASCADE}\nmax_cost = 10"), 60.0);
+    let own = row(&held, "t");
+    assert_eq!(own.asked, own.offered, "{held}");
+    assert!((own.accuracy.unwrap() - 0.85).abs() < 0.02 && own.short > 0, "{held}");
+    let hedge = |cost: u32| run(&format!("{HEDGE}\nmax_cost = {cost}"), 20.0);
+    let (free, held) = (hedge(11), hedge(10));
+    assert!(row(&free, "t").asked > row(&free, "t").offered, "{free}");
+    assert_eq!(row(&held, "t").asked, row(&held, "t").offered, "{held}");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_history() {
     let history = || {
         let scenario = with(CASCADE, 100.0);
@@ -80,10 +93,19 @@ fn wrong_compositions_are_refused_by_what_is_wrong() {
     let table = [
         ("cascade = []", "a cascade asks somebody"),
         ("cascade = [{ model = \"ghost\" }]", "\"ghost\" does not answer it"),
-        ("", "it is one of `cascade`, `hedge` and `coded`"),
+        ("", "it is one of `cascade`, `ensemble`, `hedge` and `coded`"),
         (
             "hedge = 1.0\ncascade = [{ model = \"fast\" }]",
-            "it is one of `cascade`, `hedge` and `coded`",
+            "it is one of `cascade`, `ensemble`, `hedge` and `coded`",
+        ),
+        (
+            "cascade = [{ model = \"fast\" }, { model = \"fast\" }]",
+            "cascade: \"fast\" is asked twice",
+        ),
+        ("hedge = 1.0\nmax_cost = 0.5", "max_cost must let anybody be asked, and 0.5 does not"),
+        (
+            "coded = { group = 2, model = \"fast\" }\nmax_cost = 9",
+            "max_cost has no effect on `coded`: its requests all cost the same",
         ),
         ("hedge = -1.0", "hedge must be from 0 to 100"),
         ("hedge = 1.0\nnoise = 2.0", "noise must be from 0 to 1"),
@@ -95,7 +117,7 @@ fn wrong_compositions_are_refused_by_what_is_wrong() {
         ),
         (
             "hedge = 1.0\ncoded = { group = 2, model = \"fast\" }",
-            "it is one of `cascade`, `hedge` and `coded`",
+            "it is one of `cascade`, `ensemble`, `hedge` and `coded`",
         ),
     ];
     for (composition, reason) in table {

@@ -118,7 +118,18 @@ pub struct VoterClaim {
 const WEIGHT_UNIT: f64 = 1000.0;
 
 /// Weights beyond are a mistake.
-const WEIGHT_MAX: f64 = 1000.0;
+pub const VOTE_WEIGHT_MAX: f64 = 1000.0;
+
+/// What the vote of a variant that is right so often counts, in whole thousandths; what is stated wins over the logarithm of
+/// its odds to be right.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "held to the range")]
+pub fn vote_weight(accuracy: Accuracy, stated: Option<f64>) -> u32 {
+    // Odds of one that is said to be always right would be without bound.
+    let share = f64::from(accuracy).clamp(0.001, 0.999);
+    let odds = (share / (1.0 - share)).ln().max(0.0);
+    (stated.unwrap_or(odds) * WEIGHT_UNIT).round() as u32
+}
 
 /// When a second variant is asked.
 #[derive(Clone, Debug, Deserialize)]
@@ -131,19 +142,11 @@ pub struct HedgeRules {
 impl TaskSettings {
     /// What the vote of a member of the ensemble counts, in whole thousandths.
     #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "held to the range"
-    )]
     pub fn weight(&self, voter: &VoterClaim) -> u32 {
         let place =
             self.place_of(voter.model.get_ref()).expect("voters are checked to be variants");
-        // Odds of one that is said to be always right would be without bound.
-        let share = f64::from(self.variants[place].accuracy).clamp(0.001, 0.999);
-        let odds = (share / (1.0 - share)).ln().max(0.0);
-        let weight = voter.weight.as_ref().map_or(odds, |weight| *weight.get_ref());
-        (weight * WEIGHT_UNIT).round() as u32
+        let stated = voter.weight.as_ref().map(|weight| *weight.get_ref());
+        vote_weight(self.variants[place].accuracy, stated)
     }
 
     /// Where among the variants that model is first.
@@ -219,9 +222,9 @@ impl TaskSettings {
                 return Err(self.wrong(&voter.model.span(), reason));
             }
             let Some(weight) = &voter.weight else { continue };
-            if !(0.0..=WEIGHT_MAX).contains(weight.get_ref()) {
+            if !(0.0..=VOTE_WEIGHT_MAX).contains(weight.get_ref()) {
                 let found = weight.get_ref();
-                let reason = format!("`weight`: expected 0 to {WEIGHT_MAX}, found {found}");
+                let reason = format!("`weight`: expected 0 to {VOTE_WEIGHT_MAX}, found {found}");
                 return Err(self.wrong(&weight.span(), reason));
             }
         }

@@ -20,13 +20,10 @@ fn offset(root: &DeTable<'_>, error: &ScenarioError) -> Option<usize> {
             tables.get(index.checked_sub(1)?).map(|table| within(table, reason))
         }
         ScenarioError::Model { model, reason } => {
-            let named = |table: &&Spanned<DeValue<'_>>| {
-                let name = table.get_ref().as_table().and_then(|table| table.get("name"));
-                name.and_then(|name| name.get_ref().as_str()) == Some(model)
-            };
-            let tables = tables(root, "model");
-            // Of two of one name the second is too many.
-            tables.into_iter().rfind(named).map(|table| within(table, reason))
+            named(tables(root, "model"), ("name", model)).map(|table| within(table, reason))
+        }
+        ScenarioError::Composition { task, reason } => {
+            named(tables(root, "composition"), ("task", task)).map(|table| within(table, reason))
         }
         ScenarioError::Whole(reason) | ScenarioError::Policy(reason) => key(&keys(root), reason),
         ScenarioError::File { .. } | ScenarioError::At { .. } => None,
@@ -37,6 +34,17 @@ fn offset(root: &DeTable<'_>, error: &ScenarioError) -> Option<usize> {
 fn tables<'a, 'i>(root: &'a DeTable<'i>, name: &str) -> Vec<&'a Spanned<DeValue<'i>>> {
     let array = root.get(name).and_then(|value| value.get_ref().as_array());
     array.into_iter().flat_map(|array| array.iter()).collect()
+}
+
+/// The table whose key has that text; of two the second, which is too many.
+fn named<'a, 'i>(
+    tables: Vec<&'a Spanned<DeValue<'i>>>,
+    (key, text): (&str, &str),
+) -> Option<&'a Spanned<DeValue<'i>>> {
+    tables.into_iter().rfind(|table| {
+        let value = table.get_ref().as_table().and_then(|table| table.get(key));
+        value.and_then(|value| value.get_ref().as_str()) == Some(text)
+    })
 }
 
 /// The key of a table that a reason names, else the table.

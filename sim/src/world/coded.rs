@@ -10,7 +10,8 @@ use router::compose::coded::{CodedStep, Coder, GroupId, Own, Seat, Terms};
 use router::{Event, Rejection};
 
 use super::arrivals::Wanted;
-use super::composed::{Part, Told, accuracy};
+use super::composed::{Part, Told};
+use super::forms::accuracy;
 use super::{Happening, World, variant};
 use crate::Violation;
 

@@ -1,27 +1,21 @@
 //! Requests that more than one variant answers, played by the server's own state machines (`router::compose`).
-//!
-//! What a variant says is a model. Each row has a difficulty u, drawn evenly from 0 to 1 and the same for all variants;
-//! one that is right a share a of the time is right where u < a, and is sure of it as 1/2 + (a - u) / (2 (1 - a)), give or
-//! take a noise drawn anew for each answer. So the hardest rows are wrong, and it is least sure near the border.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use batcher::{Deadline, Instant, Request, RequestId};
-use models::{Confidence, Goals, TaskId, VariantId};
+use models::{Cost, Goals, TaskId, VariantId};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
-use router::compose::cascade::{Cascade, Stage};
 use router::compose::coded::{GroupId, Seat};
-use router::compose::hedge::Hedge;
-use router::compose::{AskId, Compose, End, Heard, Step, Vote, Why};
+use router::compose::{AskId, Compose, End, Heard, Step, Vote, Why, hedge};
 use router::{Event, Rejection, Shape, ShapeId};
 
 use super::arrivals::Wanted;
 use super::coded::Coded;
-use super::{Asked, ELEMENTS, Happening, Model, World, variant};
-use crate::scenario::CompositionSpec;
-use crate::{ModelReport, Scenario, Violation};
+use super::forms::{Composition, Form, RIGHT, accuracy};
+use super::{Asked, ELEMENTS, Happening, World, variant};
+use crate::{Scenario, Violation};
 
 /// All requests of several variants that are under way.
 pub(super) struct Compositions {
@@ -31,20 +25,6 @@ pub(super) struct Compositions {
     /// What became of requests to variants and has not been told.
     told: VecDeque<(Part, Told)>,
     rng: Pcg64Mcg,
-}
-
-/// How a task's requests are answered.
-struct Composition {
-    form: Form,
-    noise: f64,
-    /// Its row of the report.
-    row: usize,
-}
-
-enum Form {
-    Cascade(Vec<Stage>),
-    Hedge(f64),
-    Coded(Box<Coded>),
 }
 
 /// What a request to a variant is asked for.
@@ -84,9 +64,22 @@ struct Whole {
 }
 
 struct Ask {
-    id: RequestId,
+    /// `None` where nobody was asked, since all would have cost too much.
+    id: Option<RequestId>,
     model: usize,
     rows: Vec<u32>,
+    /// What it said of them.
+    votes: Vec<Vote>,
+    refused: bool,
+}
+
+/// Who is asked.
+enum Whom {
+    Model(usize),
+    /// Whom the scheduler chooses by these goals, that of the place at first.
+    Chosen(usize, Goals),
+    /// Whoever could answer costs too much.
+    Nobody,
 }
 
 impl Compositions {
@@ -105,8 +98,12 @@ impl Compositions {
     pub(super) fn coded(&mut self, task: TaskId) -> Option<&mut Coded> {
         match &mut self.of.get_mut(&task)?.form {
             Form::Coded(coded) => Some(coded),
-            Form::Cascade(_) | Form::Hedge(_) => None,
+            Form::Cascade(_) | Form::Ensemble(_) | Form::Hedge(_) => None,
         }
+    }
+
+    pub(super) fn insert(&mut self, task: TaskId, composition: Composition) {
+        self.of.insert(task, composition);
     }
 
     /// A task's row of the report.
@@ -123,38 +120,13 @@ impl Compositions {
     pub(super) fn open(&self) -> usize {
         let coded = self.of.values().map(|composition| match &composition.form {
             Form::Coded(coded) => coded.open(),
-            Form::Cascade(_) | Form::Hedge(_) => 0,
+            Form::Cascade(_) | Form::Ensemble(_) | Form::Hedge(_) => 0,
         });
         self.wholes.len() + coded.sum::<usize>()
     }
 }
 
 impl World {
-    /// Prepares the scenario's compositions, each with a row of the report.
-    pub(super) fn compose(&mut self, specs: &[CompositionSpec]) {
-        for spec in specs {
-            let CompositionSpec { task: name, cascade, hedge, coded, noise } = spec;
-            let Some(task) = self.tasks.named(name) else { continue };
-            let place = |name: &str| self.models.iter().position(|model| model.spec.name == name);
-            let stages = cascade.iter().flatten();
-            let stages = stages.filter_map(|stage| {
-                Some(Stage { member: place(&stage.model)?, threshold: stage.threshold })
-            });
-            let coded = coded.as_ref().and_then(|spec| {
-                Some(Coded::new([place(&spec.model)?, place(spec.parity())?], spec.group as usize))
-            });
-            let form = match (coded, hedge) {
-                (Some(coded), _) => Form::Coded(Box::new(coded)),
-                (None, Some(patience)) => Form::Hedge(*patience),
-                (None, None) => Form::Cascade(stages.collect()),
-            };
-            let row = self.report.models.len();
-            let report = ModelReport { name: name.clone(), entry: row, ..ModelReport::default() };
-            self.report.models.push(report);
-            self.compositions.of.insert(task, Composition { form, noise: *noise, row });
-        }
-    }
-
     /// Whether such requests are answered by more than one variant.
     pub(super) fn composed(&self, model: usize) -> Option<TaskId> {
         self.tasks.asked_by(model).filter(|task| self.compositions.of.contains_key(task))
@@ -168,10 +140,8 @@ impl World {
         self.report.models[self.compositions.row(task)].offered += u64::from(counted);
         let difficulties = self.compositions.difficulties(rows);
         let Compositions { of, wholes, next, .. } = &mut self.compositions;
-        let decides: Box<dyn Compose> = match &of[&task].form {
-            Form::Cascade(stages) => Box::new(Cascade::new(stages.clone(), rows, deadline.0)),
-            Form::Hedge(patience) => Box::new(Hedge::new(vec![0, 1], rows, *patience)),
-            Form::Coded(_) => return self.ask_coded(task, wanted, &difficulties),
+        let Some(decides) = of[&task].begin(rows, deadline.0) else {
+            return self.ask_coded(task, wanted, &difficulties);
         };
         let whole = Whole {
             task,
@@ -209,23 +179,21 @@ impl World {
     fn told(&mut self, number: u64, ask: AskId, told: Told) {
         let Compositions { of, wholes, rng, .. } = &mut self.compositions;
         let Some(whole) = wholes.get_mut(&number) else { return };
-        let noise = of[&whole.task].noise;
-        let asked = &whole.asks[ask.index()];
+        let composition = &of[&whole.task];
+        let asked = &mut whole.asks[ask.index()];
         let heard = match told {
             Told::Entered(predicted) => Heard::Entered(predicted),
             Told::Failed => Heard::Failed,
             Told::Refused(rejection) => {
+                asked.refused = true;
                 whole.refused.get_or_insert(rejection);
                 Heard::Refused
             }
             Told::Answered => {
                 let accuracy = accuracy(&self.models[asked.model]);
-                let vote = |row: &u32| {
-                    let strays = noise * (2.0 * rng.random::<f64>() - 1.0);
-                    vote(accuracy, whole.rows[*row as usize], strays)
-                };
-                let votes: Vec<Vote> = asked.rows.iter().map(vote).collect();
-                return whole.decides.heard(ask, Heard::Answered(&votes), self.now);
+                let vote = |row: &u32| composition.vote(accuracy, whole.rows[*row as usize], rng);
+                asked.votes = asked.rows.iter().map(vote).collect();
+                Heard::Answered(&asked.votes)
             }
         };
         whole.decides.heard(ask, heard, self.now);
@@ -249,8 +217,9 @@ impl World {
                     self.ask_part((number, ask), member, rows)?;
                 }
                 Some(Step::Cancel(ask)) => {
-                    let id = whole.asks[ask.index()].id;
-                    self.cancel_part(id)?;
+                    if let Some(id) = whole.asks[ask.index()].id {
+                        self.cancel_part(id)?;
+                    }
                 }
                 Some(Step::End(end)) => {
                     let whole = self.compositions.wholes.remove(&number).expect("it is there");
@@ -269,6 +238,32 @@ impl World {
         }
     }
 
+    /// Whom a member stands for. A straggler's variant may be stuck as a whole: the second request of a hedge goes to another,
+    /// if there is one.
+    fn whom(&self, whole: &Whole, member: usize) -> Whom {
+        let composition = &self.compositions.of[&whole.task];
+        if let Some(&model) = composition.members.get(member) {
+            return Whom::Model(model);
+        }
+        let goals = composition.limits.goals;
+        let Some(first) = whole.asks.first() else { return Whom::Chosen(0, goals) };
+        let claimed = |model: usize| self.models[model].spec.answers.as_ref();
+        let spent = claimed(first.model).filter(|_| !first.refused);
+        let spent = spent.map_or(Cost::default(), |answers| answers.cost);
+        let Some(goals) = hedge::beside(goals, spent) else { return Whom::Nobody };
+        let allowed = |model: usize| {
+            claimed(model).is_some_and(|answers| goals.allow(answers.accuracy, answers.cost))
+        };
+        let others = (0..self.models.len()).filter(|model| *model != first.model);
+        let others = others.filter(|model| self.tasks.asked_by(*model) == Some(whole.task));
+        let others = others.filter(|model| allowed(*model));
+        match others.min_by_key(|model| self.models[*model].profile.median(1)) {
+            Some(fastest) => Whom::Model(fastest),
+            None if allowed(first.model) => Whom::Chosen(first.model, goals.at_once()),
+            None => Whom::Nobody,
+        }
+    }
+
     fn ask_part(
         &mut self,
         (number, ask): (u64, AskId),
@@ -276,23 +271,23 @@ impl World {
         rows: Vec<u32>,
     ) -> Result<(), Violation> {
         let whole = &self.compositions.wholes[&number];
-        let (task, deadline, shape) = (whole.task, whole.deadline, whole.shape);
-        let first = whole.asks.first().map(|first| first.model);
-        let (model, goals) = match &self.compositions.of[&task].form {
-            Form::Cascade(_) | Form::Coded(_) => (member, None),
-            // A straggler's variant may be stuck as a whole: the second request goes to another, if there is one.
-            Form::Hedge(_) => match first.map(|first| (first, self.fastest_but(first, task))) {
-                Some((_, Some(other))) => (other, None),
-                Some((first, None)) => (first, Some(Goals::default().at_once())),
-                None => (0, Some(Goals::default())),
-            },
+        let Whole { task, deadline, shape, priority, .. } = *whole;
+        let asked = match self.whom(whole, member) {
+            Whom::Model(model) => Some((model, None)),
+            Whom::Chosen(model, goals) => Some((model, Some(goals))),
+            Whom::Nobody => None,
         };
-        let id = RequestId(self.request_next);
+        let id = asked.map(|_| RequestId(self.request_next));
         let count = u32::try_from(rows.len()).expect("some of counted rows");
-        let request =
-            Request { id, rows: count, priority: whole.priority, arrived: self.now, deadline };
+        let model = asked.map_or(0, |(model, _)| model);
+        let now = self.now;
         let whole = self.compositions.wholes.get_mut(&number).expect("it was just seen");
-        whole.asks.push(Ask { id, model, rows });
+        whole.asks.push(Ask { id, model, rows, votes: Vec::new(), refused: false });
+        let Some(((_, goals), id)) = asked.zip(id) else {
+            whole.decides.heard(ask, Heard::Refused, now);
+            return Ok(());
+        };
+        let request = Request { id, rows: count, priority, arrived: now, deadline };
         let part = Part::Whole { whole: number, ask };
         self.ask_variant((model, part), request, shape, |request, shape| match goals {
             Some(goals) => Event::TaskArrived { request, task, goals, shape },
@@ -318,14 +313,6 @@ impl World {
         }
         let elements = ELEMENTS * u64::from(shape);
         self.feed(event(request, Shape { id: ShapeId(shape), elements }))
-    }
-
-    /// The variant of a task that runs fastest, beside one.
-    fn fastest_but(&self, one: usize, task: TaskId) -> Option<usize> {
-        let members = self.models.iter().enumerate();
-        let others =
-            members.filter(|(model, _)| *model != one && self.tasks.asked_by(*model) == Some(task));
-        others.min_by_key(|(_, model)| model.profile.median(1)).map(|(model, _)| model)
     }
 
     /// The router chose who answers a request to a variant.
@@ -357,13 +344,18 @@ impl World {
     fn count_whole(&mut self, whole: &Whole, end: &End) {
         let (row, when) = (self.compositions.row(whole.task), (whole.arrived, whole.deadline));
         if whole.arrived >= self.counted_from {
-            self.report.models[row].asked += whole.asks.len() as u64;
+            let asked = whole.asks.iter().filter(|ask| ask.id.is_some()).count();
+            let report = &mut self.report.models[row];
+            report.asked += asked as u64;
+            report.short += u64::from(end.why.short());
         }
         if end.why == Why::Nobody {
             return self.count_loss(row, whole.arrived, whole.refused);
         }
-        let right = whole.rows.iter().zip(&end.rows).filter(|(difficulty, by)| {
-            **difficulty < accuracy(&self.models[whole.asks[by.index()].model])
+        let right = (0..).zip(&end.rows).filter(|(row, by)| {
+            let by = &whole.asks[by.index()];
+            let place = by.rows.binary_search(row).expect("it answered for that row");
+            by.votes[place].class == RIGHT
         });
         let right = right.count() as f64 / whole.rows.len() as f64;
         self.count_answer(row, when, right);
@@ -402,19 +394,5 @@ impl World {
         report.in_time += 1;
         report.right += right;
         report.accuracy = Some(report.right / report.in_time as f64);
-    }
-}
-
-pub(super) fn accuracy(model: &Model) -> f64 {
-    model.spec.answers.as_ref().map_or(0.0, |answers| answers.accuracy.into())
-}
-
-/// What a variant that is right so often says of a row so hard; 0 is the right class.
-fn vote(accuracy: f64, difficulty: f64, strays: f64) -> Vote {
-    let ahead = (accuracy - difficulty) / (2.0 * (1.0 - accuracy).max(f64::EPSILON));
-    let sure = (0.5 + ahead + strays).clamp(0.0, 1.0);
-    Vote {
-        class: u32::from(difficulty >= accuracy),
-        confidence: Confidence::try_from(sure).expect("it was held to the range"),
     }
 }
