@@ -36,9 +36,9 @@ pub enum Work {
 /// The default, and one of each way to wait and to give up.
 const POLICIES: [&str; 5] = ["window", "deadline", "timeout", "early_drop", "deferred"];
 const SIZES: [(u32, u32); 2] = [(64, 32), (1, 1)];
-/// The default, and those that reckon most.
-const SELECTIONS: [&str; 4] =
-    ["most_accurate_in_time", "slack_buckets", "expected_accuracy", "planned"];
+/// The default, and those that reckon or draw most.
+const SELECTIONS: [&str; 6] =
+    ["most_accurate_in_time", "slack_buckets", "expected_accuracy", "planned", "exp3", "exp4"];
 /// As few variants as a task has, and as many as one may have.
 const VARIANTS: [u32; 2] = [7, 200];
 /// Task requests that are counted, and those before them.

@@ -41,12 +41,17 @@ impl Exp3 {
         Self { random, arms, stakes, in_time, weights, drawn }
     }
 
-    fn place(&self, variant: VariantId) -> Option<usize> {
-        self.arms.iter().position(|arm| *arm == variant)
+    /// Where an arm is, looked for from some place on and then from the first. Variants come in one order, mostly that of the
+    /// arms: whoever goes on from the last one found passes over all arms once, not once for each.
+    fn place(&self, variant: VariantId, from: usize) -> Option<usize> {
+        let (before, after) = self.arms.split_at(from.min(self.arms.len()));
+        let found = after.iter().position(|arm| *arm == variant).map(|place| from + place);
+        found.or_else(|| before.iter().position(|arm| *arm == variant))
     }
 
-    fn weight(&mut self, prospect: &Prospect) -> f64 {
-        let place = self.place(prospect.variant).unwrap_or_else(|| {
+    /// The place of a variant's arm, as [`Self::place`] finds it; it has one from now on.
+    fn arm(&mut self, prospect: &Prospect, from: usize) -> usize {
+        self.place(prospect.variant, from).unwrap_or_else(|| {
             // One that comes later has as much weight as the others have in the mean.
             let all: f64 = self.stakes.iter().map(|stake| stake.weight).sum();
             let mean = if self.stakes.is_empty() { 1.0 } else { all / self.stakes.len() as f64 };
@@ -57,8 +62,7 @@ impl Exp3 {
             self.arms.push(prospect.variant);
             self.stakes.push(Stake::new(mean, 1.0 - f64::from(prospect.accuracy)));
             self.arms.len() - 1
-        });
-        self.stakes[place].weight
+        })
     }
 }
 
@@ -67,12 +71,13 @@ impl Select for Exp3 {
         self.drawn = None;
         self.in_time.clear();
         self.weights.clear();
-        let mut first = None;
+        let (mut first, mut next) = (None, 0);
         for prospect in &mut *ask.prospects {
             if prospect.end() <= ask.budget {
-                let weight = self.weight(&prospect);
+                let place = self.arm(&prospect, next);
+                next = place + 1;
                 self.in_time.push(prospect);
-                self.weights.push(weight);
+                self.weights.push(self.stakes[place].weight);
             }
             keep_sooner(&mut first, &prospect);
         }
@@ -99,7 +104,7 @@ impl Select for Exp3 {
     }
 
     fn told(&mut self, verdict: &Verdict) {
-        let Some((draw, own)) = verdict.draw.zip(self.place(verdict.variant)) else { return };
+        let Some((draw, own)) = verdict.draw.zip(self.place(verdict.variant, 0)) else { return };
         hedge::learn(&mut self.stakes, |place| place == own, draw.chance, verdict.loss);
     }
 }
@@ -131,6 +136,23 @@ mod tests {
         assert!(others, "only the last is in time");
         assert_eq!(ask(&mut policy, 0), VariantId(3));
         assert_eq!(policy.drawn(), None, "nobody was in time, and nothing was drawn");
+    }
+
+    #[test]
+    fn arms_are_found_in_whatever_order_they_come() {
+        let mut policy = Exp3::new();
+        let mut choose = |order: [usize; 3]| {
+            let all = prospects(0);
+            let mut given = order.into_iter().map(|place| all[place]);
+            policy.choose(&mut Ask { budget: Duration::MAX, prospects: &mut given });
+            let ids = |arms: &[VariantId]| arms.iter().map(|arm| arm.0).collect::<Vec<_>>();
+            (ids(&policy.arms), policy.stakes.len(), policy.weights.len())
+        };
+        assert_eq!(choose([2, 0, 1]), (vec![2, 0, 1], 3, 3));
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+            assert_eq!(choose(order), (vec![2, 0, 1], 3, 3), "no arm twice");
+        }
+        assert_eq!(choose([3, 1, 2]), (vec![2, 0, 1, 3], 4, 3));
     }
 
     #[test]
