@@ -86,6 +86,9 @@ pub struct View<'a> {
 pub struct Load {
     /// Executors that what was started of late keeps busy.
     pub busy: f64,
+    /// How long the runs take that a random moment meets on the executors: the mean of those of late, each counted for as
+    /// long as it takes.
+    pub run: Duration,
     /// How many equally busy queues would compete as these do.
     pub queues: f64,
     /// Requests asked since one was refused for its deadline or answered late; [`u64::MAX`] while none was.
@@ -96,7 +99,8 @@ pub struct Load {
 
 impl Default for Load {
     fn default() -> Self {
-        Self { busy: 0.0, queues: f64::INFINITY, since_loss: u64::MAX, overloaded: false }
+        let (busy, run) = (0.0, Duration::ZERO);
+        Self { busy, run, queues: f64::INFINITY, since_loss: u64::MAX, overloaded: false }
     }
 }
 

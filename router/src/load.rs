@@ -24,6 +24,8 @@ const CHOOSY: f64 = 0.02;
 pub(crate) struct Load {
     /// Executor time of what was started.
     started: Rate,
+    /// Of each start the square of its executor time.
+    squares: Rate,
     rows: Rate,
     /// Mean share of a row's own lane in all rows.
     share: f64,
@@ -40,6 +42,7 @@ impl Default for Load {
     fn default() -> Self {
         Self {
             started: Rate::default(),
+            squares: Rate::default(),
             rows: Rate::default(),
             share: 1.0,
             arrivals: 0,
@@ -66,6 +69,7 @@ impl Load {
     /// A batch of that median time starts.
     pub(crate) fn started(&mut self, time: Duration, now: Instant) {
         self.started.note(nanos(time), WINDOW_NANOS, now);
+        self.squares.note(nanos(time) * nanos(time), WINDOW_NANOS, now);
     }
 
     /// A request was refused for its deadline, or answered late.
@@ -79,10 +83,22 @@ impl Load {
         self.losses > CHOOSY
     }
 
+    /// The mean run, each counted for as long as it takes.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between the shortest and the longest run"
+    )]
+    fn run(&self) -> Duration {
+        let (squares, all) = (self.squares.per_nano(), self.started.per_nano());
+        Duration::from_nanos(if all > 0.0 { (squares / all) as u64 } else { 0 })
+    }
+
     /// What policies may know of it, where there are so many lanes.
     pub(crate) fn view(&self, lanes: usize) -> batcher::Load {
         batcher::Load {
             busy: self.started.per_nano(),
+            run: self.run(),
             queues: self.queues(lanes),
             overloaded: self.losses > OVERLOAD,
             since_loss: self.lost_at.map_or(u64::MAX, |at| self.arrivals - at),
@@ -148,6 +164,19 @@ mod tests {
         }
         let busy = load.view(1).busy;
         assert!((2.4..2.6).contains(&busy), "{busy}");
+    }
+
+    #[test]
+    fn the_run_that_a_moment_meets_is_rather_a_long_one() {
+        let mut load = Load::default();
+        assert_eq!(load.view(1).run, Duration::ZERO);
+        let mut now = Instant::ZERO;
+        for start in 0..2000 {
+            now = now + MS;
+            load.started(if start % 2 == 0 { MS } else { 9 * MS }, now);
+        }
+        let run = load.view(1).run.as_secs_f64() * 1e3;
+        assert!((8.1..8.3).contains(&run), "(1 + 81) / (1 + 9) ms: {run}");
     }
 
     #[test]

@@ -78,7 +78,13 @@ impl Case {
 
     /// Something was lost of late; so many queues compete and keep so many executors busy.
     pub(super) fn pressed(mut self, queues: f64, busy: f64) -> Self {
-        self.load = Load { busy, queues, since_loss: 0, overloaded: false };
+        self.load = Load { busy, queues, since_loss: 0, ..Load::default() };
+        self
+    }
+
+    /// Executors are held for so many milliseconds at a time.
+    pub(super) fn held_for(mut self, run_ms: u32) -> Self {
+        self.load.run = MS * run_ms;
         self
     }
 

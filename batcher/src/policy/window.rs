@@ -9,7 +9,8 @@
 //! 2. **Allowance.** A deferred batch starts not at the last moment, but earlier by what it may have to wait for an
 //!    executor. Each of `M` queues starts its batches at regular times, so that the number of executors wanted at once
 //!    strays by about `sqrt(M)` from its mean, and by as much more as arrivals in bursts stray more than even ones: of
-//!    `N` executors a share of that order must be kept in hand, and the free share `1 - busy` already is.
+//!    `N` executors a share of that order must be kept in hand, and the free share `1 - busy` already is. It is a share of the
+//!    runs that hold the executors: of this queue's, or of others' where those are longer than its longest.
 //! 3. **Company.** Queues that outnumber the executors wait only in a burst: as long as the next request is likely
 //!    enough, soon enough, to save more executor time than the waiting takes. Arrivals without memory give no such
 //!    moment, so that only what exceeds their dispersion counts.
@@ -81,7 +82,7 @@ impl BatchPolicy for WindowPolicy {
         } else if !urgent || calm(view) {
             view.start
         } else {
-            opens(view, &head, &run)
+            opens(view, &head, &run, rows_max)
         };
         let rows = efficient(view.profile, run.rows);
         if opens <= view.start && rows < run.rows {
@@ -146,7 +147,7 @@ fn pace(run: &Prefix, profile: &LatencyProfile) -> f64 {
 }
 
 /// From when a batch that could still grow is offered.
-fn opens(view: &View<'_>, head: &Request, run: &Prefix) -> Instant {
+fn opens(view: &View<'_>, head: &Request, run: &Prefix, rows_max: u32) -> Instant {
     let within_reach = view.profile.largest_batch_within(head.deadline.slack(view.start));
     if efficient(view.profile, within_reach) <= run.rows {
         return view.start;
@@ -161,7 +162,10 @@ fn opens(view: &View<'_>, head: &Request, run: &Prefix) -> Instant {
         let wanted = IN_HAND * crossings / executors;
         let in_hand = (wanted - FREE_COUNTS * (1.0 - busy)).max(0.0);
         let alone = deferred.since(head.arrived).mul_f64(1.0 - OWN_BURST / queues);
-        let opens = deferred - grown.mul_f64(in_hand).min(alone);
+        // Executors that hold longer runs than any of this queue are waited for that much longer.
+        let longer = view.load.run > view.profile.time(rows_max);
+        let held = if longer { view.load.run } else { grown };
+        let opens = deferred - held.mul_f64(in_hand).min(alone);
         let company = arrivals.per_nano() * nanos(opens.since(view.now));
         if company >= COMPANY_MIN * ((queues - 1.0) / executors).min(1.0) {
             return opens;
@@ -237,6 +241,17 @@ mod tests {
         let case = |busy| fresh(20).offered(500, 1).executors(8).pressed(1.0, busy);
         assert_eq!(case(8.0).answer(&ENTRY), batch(1, 1013.44, 1015.0));
         assert_eq!(case(0.0).answer(&ENTRY), batch(1, 1014.0, 1015.0));
+    }
+
+    #[test]
+    fn a_queue_of_short_runs_starts_earlier_by_what_it_may_wait_for_longer_ones() {
+        // 0.75 / 8 of 100 ms before 1020 - l(2); runs no longer than l(8), its own longest, are not waited for.
+        let case = |within, run| {
+            let case = fresh(within).offered(500, 1).executors(8).pressed(1.0, 8.0);
+            case.held_for(run).answer(&ENTRY)
+        };
+        assert_eq!(case(40, 100), batch(1, 1034.0 - 9.375, 1035.0));
+        assert_eq!(case(40, 12), case(40, 0));
     }
 
     #[test]
