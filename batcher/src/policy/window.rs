@@ -245,12 +245,12 @@ mod tests {
 
     #[test]
     fn a_queue_of_short_runs_starts_earlier_by_what_it_may_wait_for_longer_ones() {
-        // 0.75 / 8 of 100 ms before 1020 - l(2); runs no longer than l(8), its own longest, are not waited for.
+        // 0.75 / 8 of 96 ms before 1040 - l(2); runs no longer than l(8), its own longest, are not waited for.
         let case = |within, run| {
             let case = fresh(within).offered(500, 1).executors(8).pressed(1.0, 8.0);
             case.held_for(run).answer(&ENTRY)
         };
-        assert_eq!(case(40, 100), batch(1, 1034.0 - 9.375, 1035.0));
+        assert_eq!(case(40, 96), batch(1, 1025.0, 1035.0));
         assert_eq!(case(40, 12), case(40, 0));
     }
 
