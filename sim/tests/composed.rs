@@ -28,12 +28,14 @@ const HEDGE: &str = "[[composition]]\ntask = \"t\"\nhedge = 1.5";
 
 #[test]
 fn a_cascade_is_nearly_as_right_as_its_last_stage_for_less_work() {
-    let (cascade, best) = (run(CASCADE, 60.0), run(BEST, 60.0));
+    // At a threshold of 0.9 nobody who is wrong is so sure; at 0.5 some are.
+    let unsure = CASCADE.replace("0.9", "0.5");
+    let (cascade, best) = (run(&unsure, 60.0), run(BEST, 60.0));
     let (own, alone) = (row(&cascade, "t"), row(&best, "t"));
     assert_eq!(own.offered, alone.offered, "the same requests");
     let (accuracy, highest) = (own.accuracy.unwrap(), alone.accuracy.unwrap());
     assert!((highest - 0.99).abs() < 0.005, "{best}");
-    assert!((highest - accuracy).abs() < 0.005, "{cascade}");
+    assert!(accuracy > 0.95 && accuracy < highest, "{cascade}");
     assert!(cascade.busy < best.busy.mul_f64(0.8), "{:?} of {:?}", cascade.busy, best.busy);
     let asked = own.asked as f64 / own.offered as f64;
     assert!(asked > 1.1 && asked < 1.6, "{cascade}");

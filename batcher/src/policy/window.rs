@@ -236,6 +236,27 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_ends_the_calm_until_enough_arrivals_went_well_and_more_of_them_in_bursts() {
+        let waits = |mut case: Case, since_loss| {
+            case.load.since_loss = since_loss;
+            case.answer(&ENTRY).earliest > case.start.since(Instant::ZERO).as_secs_f64() * 1e3
+        };
+        let even = || fresh(20).offered(500, 1).executors(8).pressed(1.0, 0.0);
+        assert!(waits(even(), 0) && waits(even(), 4096) && !waits(even(), 4097));
+        // Of 10 gaps one is long: the dispersion is 8.8.
+        let bursts = || {
+            let mut case = even();
+            let mut now = case.start;
+            for gap in [90_000, 100, 100, 100, 100, 100, 100, 100, 100, 100].repeat(400) {
+                now = now + Duration::from_micros(gap);
+                case.queue.note_offer(1, now);
+            }
+            case
+        };
+        assert!(waits(bursts(), 8 * 4096) && !waits(bursts(), 9 * 4096));
+    }
+
+    #[test]
     fn one_queue_on_several_executors_waits_for_company_and_keeps_executors_in_hand() {
         // Deferred to 1020 - l(2) = 1014; with all 8 busy 0.75 / 8 of l(2) are kept in hand, with all free none.
         let case = |busy| fresh(20).offered(500, 1).executors(8).pressed(1.0, busy);
