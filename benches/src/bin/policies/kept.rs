@@ -86,7 +86,7 @@ impl Kept {
         let mut file = OpenOptions::new()
             .read(true)
             .append(true)
-            .create(true)
+            .create(builds == Builds::Same)
             .open(path)
             .map_err(|error| wrong(&error))?;
         let mut text = String::new();

@@ -75,15 +75,20 @@ fn run(cli: &Cli) -> Result<(), String> {
     let builds = if cli.again.is_empty() { Builds::Same } else { Builds::Any };
     let open = |path| Kept::open(path, &grid, (cli.seed, cli.requests), builds);
     let kept = cli.keep.as_deref().map(open).transpose()?;
-    bars(cli, &grid)?;
-    if cli.bars {
-        return Ok(());
-    }
     let all = grid.all();
     let mut spots =
         if cli.full { all.clone() } else { grid.sample(usize::from(cli.cells), cli.seed) };
     let known = |spot: &Spot| kept.as_ref().is_some_and(|kept| kept.at(spot).is_some());
     spots.retain(|spot| cli.again.is_empty() || known(spot));
+    if spots.is_empty() {
+        return Err(
+            "the file of --keep has none of these cells: run them without --again first".to_owned()
+        );
+    }
+    bars(cli, &grid)?;
+    if cli.bars {
+        return Ok(());
+    }
     println!(
         "{} of {} cells, {} policies, seed {}, at least {} requests and 50 objectives a run",
         spots.len(),
