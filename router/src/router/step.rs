@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use batcher::{Candidate, Instant, Outside, prefix_within_deadlines};
+use batcher::{Candidate, Instant, Outside, nanos, prefix_within_deadlines};
 use models::{BatchId, ExecutorId, VariantId};
 
 use super::{Batch, Router, key_of};
@@ -292,8 +292,8 @@ impl Router {
     }
 
     /// Cuts a batch that would hold its executor for longer than a tighter model in use can wait, unless another
-    /// executor will be free for that model in time. Where no other executor would take it, even a long batch of one
-    /// must start: nothing would ever call for it again.
+    /// executor will be free for that model in time. Where no other executor would take it, or nothing runs whose end
+    /// would call for it again, even a long batch of one must start.
     pub(super) fn within_courtesy(
         &self,
         lane: LaneId,
@@ -304,18 +304,16 @@ impl Router {
         let state = &self.lanes[lane];
         let profile = state.estimate.profile();
         let limit = self.courtesy(state.variant, executor, now);
-        if self.batches.is_empty()
-            || limit.is_none_or(|limit| profile.time(candidate.rows) <= limit)
-        {
+        let Some(limit) = limit.filter(|&limit| profile.time(candidate.rows) > limit) else {
             return Some(candidate);
-        }
-        let rows_max = profile.largest_batch_within(limit.unwrap_or(Duration::MAX));
+        };
+        let rows_max = profile.largest_batch_within(limit);
         let takes = |other: ExecutorId| {
             let limit = self.courtesy(state.variant, other, now);
             limit.is_none_or(|limit| profile.time(1) <= limit)
         };
         let mut others = self.cluster.with(state.variant).filter(|&other| other != executor);
-        if rows_max == 0 && others.any(takes) {
+        if rows_max == 0 && !self.batches.is_empty() && others.any(takes) {
             return None;
         }
         let rows_max = rows_max.clamp(1, candidate.rows);
@@ -324,28 +322,34 @@ impl Router {
 
     /// The longest time that a batch of `variant` may hold that executor for the sake of tighter models in use.
     fn courtesy(&self, variant: VariantId, executor: ExecutorId, now: Instant) -> Option<Duration> {
-        let mut limit: Option<Duration> = None;
         let tighter = self.variant(variant).map(|variant| variant.tighter.as_slice());
-        for &tight in tighter.unwrap_or_default() {
-            let Some(other) = self.variant(tight) else { continue };
-            let Some(slo) = other.spec.slo else { continue };
-            if !self.cluster.has(executor, tight) {
-                continue;
-            }
-            let in_use = other.lanes.iter().map(|&(_, lane)| &self.lanes[lane]);
-            let in_use =
-                in_use.filter(|lane| now.since(lane.batcher.queue().last_offer()) < IN_USE);
-            let Some(run) = in_use.map(|lane| lane.estimate.profile().time(1)).max() else {
-                continue;
-            };
-            let patience = slo.latency.saturating_sub(run * 2);
+        let tighter = tighter.unwrap_or_default().iter().copied();
+        let tighter = tighter.filter(|&tight| self.cluster.has(executor, tight));
+        let patiences = tighter.filter_map(|tight| {
+            let patience = self.patience(tight, now)?;
             let mut others = self.cluster.with(tight).filter(|&other| other != executor);
-            if !others.any(|other| self.cluster.planned_start(other, tight, now) <= now + patience)
-            {
-                limit = Some(limit.map_or(patience, |limit| limit.min(patience)));
-            }
-        }
-        limit
+            let by = now + patience;
+            let elsewhere =
+                others.any(|other| self.cluster.planned_start(other, tight, now) <= by);
+            (!elsewhere).then_some(patience)
+        });
+        patiences.min()
+    }
+
+    /// How long a model in use can find all its executors held and still meet its objective: those who come meanwhile
+    /// have to be served after it, too.
+    fn patience(&self, variant: VariantId, now: Instant) -> Option<Duration> {
+        let state = self.variant(variant)?;
+        let slo = state.spec.slo?.latency;
+        let lanes = state.lanes.iter().map(|&(_, lane)| &self.lanes[lane]);
+        let in_use = lanes.filter(|lane| now.since(lane.batcher.queue().last_offer()) < IN_USE);
+        let (run, load) = in_use.fold((None, 0.0), |(run, load), lane| {
+            let own = lane.estimate.profile().time(1);
+            let arrivals = lane.batcher.queue().arrivals();
+            (run.max(Some(own)), load + arrivals.per_nano() * nanos(lane.row))
+        });
+        let load = load / f64::from(self.cluster.count(variant));
+        Some(slo.saturating_sub(run? * 2).div_f64(1.0 + load))
     }
 
     pub(super) fn launch(&mut self, executor: ExecutorId, offer: &Offer, now: Instant) {

@@ -59,6 +59,27 @@ fn a_long_batch_leaves_an_executor_to_a_tighter_model() {
 }
 
 #[test]
+fn a_long_batch_is_cut_for_a_tighter_model_even_where_nothing_else_runs() {
+    let tight = model(0, MS, MS, Some(10 * MS));
+    let long = model(1, 4 * MS, MS, None);
+    let mut play = Play::new(1, vec![tight, long]);
+    play.arrive(ask(0, 10 * MS));
+    play.pass(3 * MS);
+    // Runs end before the next batch goes ahead.
+    play.slowness = 0.9;
+    let whenever = Ask { within: None, ..ask(1, MS) };
+    for _ in 0..6 {
+        play.arrive(whenever);
+    }
+    play.pass(5 * MS);
+    play.arrive(ask(0, 10 * MS));
+    play.finish();
+    play.assert_all_ended();
+    assert!(!play.log.contains("refused"), "{}", play.log);
+    insta::assert_snapshot!(play.log);
+}
+
+#[test]
 fn the_next_batch_goes_ahead_by_the_lead_and_the_hopeless_and_the_gone_leave_it() {
     let mut spec = model(0, 9 * MS, MS, Some(25 * MS));
     spec.settings.batch_max = 2;
