@@ -337,7 +337,7 @@ impl Router {
     }
 
     /// How long a model in use can find all its executors held and still meet its objective: those who come meanwhile
-    /// have to be served after it, too.
+    /// are served before the last of them, too.
     fn patience(&self, variant: VariantId, now: Instant) -> Option<Duration> {
         let state = self.variant(variant)?;
         let slo = state.spec.slo?.latency;
@@ -349,7 +349,7 @@ impl Router {
             (run.max(Some(own)), load + arrivals.per_nano() * nanos(lane.row))
         });
         let load = load / f64::from(self.cluster.count(variant));
-        Some(slo.saturating_sub(run? * 2).div_f64(1.0 + load))
+        Some(slo.saturating_sub(run?).div_f64(1.0 + load.min(1.0)))
     }
 
     pub(super) fn launch(&mut self, executor: ExecutorId, offer: &Offer, now: Instant) {
