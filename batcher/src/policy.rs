@@ -86,6 +86,8 @@ pub struct View<'a> {
 pub struct Load {
     /// Executors that what was started of late keeps busy.
     pub busy: f64,
+    /// Executors that what was asked of late would keep busy if each row ran alone.
+    pub alone: f64,
     /// How long the runs take that a random moment meets on the executors: the mean of those of late, each counted for as
     /// long as it takes.
     pub run: Duration,
@@ -99,8 +101,14 @@ pub struct Load {
 
 impl Default for Load {
     fn default() -> Self {
-        let (busy, run) = (0.0, Duration::ZERO);
-        Self { busy, run, queues: f64::INFINITY, since_loss: u64::MAX, overloaded: false }
+        Self {
+            busy: 0.0,
+            alone: f64::INFINITY,
+            run: Duration::ZERO,
+            queues: f64::INFINITY,
+            since_loss: u64::MAX,
+            overloaded: false,
+        }
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Load {
     /// Of each start the square of its executor time.
     squares: Rate,
     rows: Rate,
+    /// Executor time of what was asked, each row alone.
+    alone: Rate,
     /// Mean share of a row's own lane in all rows.
     share: f64,
     arrivals: u64,
@@ -44,6 +46,7 @@ impl Default for Load {
             started: Rate::default(),
             squares: Rate::default(),
             rows: Rate::default(),
+            alone: Rate::default(),
             share: 1.0,
             arrivals: 0,
             alike: 0,
@@ -54,8 +57,9 @@ impl Default for Load {
 }
 
 impl Load {
-    /// Rows ask in a lane whose arrivals, these among them, are those.
-    pub(crate) fn asked(&mut self, rows: u32, lane: &Arrivals, now: Instant) {
+    /// Rows that take so long alone ask in a lane whose arrivals, these among them, are those.
+    pub(crate) fn asked(&mut self, rows: u32, alone: Duration, lane: &Arrivals, now: Instant) {
+        self.alone.note(f64::from(rows) * nanos(alone), WINDOW_NANOS, now);
         self.rows.note(f64::from(rows), WINDOW_NANOS, now);
         let share = (lane.per_nano() / self.rows.per_nano()).min(1.0);
         self.share += SHARE_GAIN * (share - self.share);
@@ -98,6 +102,7 @@ impl Load {
     pub(crate) fn view(&self, lanes: usize) -> batcher::Load {
         batcher::Load {
             busy: self.started.per_nano(),
+            alone: self.alone.per_nano(),
             run: self.run(),
             queues: self.queues(lanes),
             overloaded: self.losses > OVERLOAD,
@@ -131,7 +136,7 @@ mod tests {
             now = now + MS;
             let lane = if arrival % 100 == 0 { 4 } else { arrival % 4 };
             lanes[lane].note(1, now);
-            load.asked(1, &lanes[lane], now);
+            load.asked(1, MS, &lanes[lane], now);
         }
         let queues = load.view(5).queues;
         assert!((3.8..4.4).contains(&queues), "{queues}");
@@ -148,7 +153,7 @@ mod tests {
         for arrival in 0..1000 {
             now = now + MS;
             lanes[arrival % 4].note(1, now);
-            load.asked(1, &lanes[arrival % 4], now);
+            load.asked(1, MS, &lanes[arrival % 4], now);
         }
         let queues = load.view(100).queues;
         assert!((3.9..4.3).contains(&queues), "{queues}");
@@ -164,6 +169,19 @@ mod tests {
         }
         let busy = load.view(1).busy;
         assert!((2.4..2.6).contains(&busy), "{busy}");
+    }
+
+    #[test]
+    fn what_is_asked_would_keep_so_many_executors_busy_if_each_row_ran_alone() {
+        let (mut load, mut lane) = (Load::default(), Arrivals::default());
+        let mut now = Instant::ZERO;
+        for _ in 0..1000 {
+            now = now + 2 * MS;
+            lane.note(3, now);
+            load.asked(3, 4 * MS, &lane, now);
+        }
+        let alone = load.view(1).alone;
+        assert!((5.9..6.1).contains(&alone), "{alone}");
     }
 
     #[test]
@@ -189,7 +207,7 @@ mod tests {
         let mut lane = Arrivals::default();
         for asked in 1..=3 {
             lane.note(1, Instant::ZERO);
-            load.asked(1, &lane, Instant::ZERO);
+            load.asked(1, MS, &lane, Instant::ZERO);
             assert_eq!(since(&load), asked);
         }
     }

@@ -37,9 +37,11 @@ fn scene() -> impl Strategy<Value = Scene> {
     let request = (0_u64..20_000, deadline, 1_u32..4, 1_u32..3);
     let batch = (1_u32..20, 1_u64..40_000, prop::option::of(1_u64..40_000));
     let since_loss = prop_oneof![0_u64..10_000, Just(u64::MAX)];
-    let load = (0.0_f64..10.0, 0_u64..40_000, 1.0_f64..20.0, since_loss, any::<bool>());
-    let load = load.prop_map(|(busy, run_us, queues, since_loss, overloaded)| Load {
+    let busy = (0.0_f64..10.0, 0.0_f64..20.0);
+    let load = (busy, 0_u64..40_000, 1.0_f64..20.0, since_loss, any::<bool>());
+    let load = load.prop_map(|((busy, alone), run_us, queues, since_loss, overloaded)| Load {
         busy,
+        alone,
         run: Duration::from_micros(run_us),
         queues,
         since_loss,

@@ -2,23 +2,29 @@
 //!
 //! It grows out of two published policies and corrects both. *Eager* (Clockwork, Nexus) wastes executors on small
 //! batches when several executors serve one queue with little slack; *deferred* (Symphony) leaves no slack for the
-//! moment when no executor is free, and loses most when queues outnumber executors. Five rules, each with its case in
+//! moment when no executor is free, and loses most when queues outnumber executors. Six rules, each with its case in
 //! `docs/policies.md`; the constants were found by search over the grid named there.
 //!
 //! 1. **Calm.** While nothing is lost nothing is deferred: latency costs less than it buys.
-//! 2. **Allowance.** A deferred batch starts not at the last moment, but earlier by what it may have to wait for an
+//! 2. **Keeping up.** Nor is anything deferred where starting at once keeps up all the same: where who comes while all executors
+//!    run can wait for a run's end and be part of the next. Executors that outnumber the queues do not count for that: of
+//!    several that come free together the first takes all that wait, and the others run single rows.
+//! 3. **Allowance.** A deferred batch starts not at the last moment, but earlier by what it may have to wait for an
 //!    executor. Each of `M` queues starts its batches at regular times, so that the number of executors wanted at once
 //!    strays by about `sqrt(M)` from its mean, and by as much more as arrivals in bursts stray more than even ones: of
 //!    `N` executors a share of that order must be kept in hand, and the free share `1 - busy` already is. It is a share of the
 //!    runs that hold the executors: of this queue's, or of others' where those are longer than its longest.
-//! 3. **Company.** Queues that outnumber the executors wait only in a burst: as long as the next request is likely
+//! 4. **Company.** Queues that outnumber the executors wait only in a burst: as long as the next request is likely
 //!    enough, soon enough, to save more executor time than the waiting takes. Arrivals without memory give no such
-//!    moment, so that only what exceeds their dispersion counts.
-//! 4. **Returns.** Clients that ask again as soon as they are answered are waited for, where the batch with them makes up
+//!    moment, so that only what exceeds their dispersion counts. A long objective makes waiting dearer: who comes later
+//!    may as well be part of the next run.
+//! 5. **Returns.** Clients that ask again as soon as they are answered are waited for, where the batch with them makes up
 //!    for the wait.
-//! 5. **Early drop.** When all executors are busy and the most urgent request allows only a small batch, it and its like
+//! 6. **Early drop.** When all executors are busy and the most urgent request allows only a small batch, it and its like
 //!    are given up if the executors thereby answer more within one objective's time (after Nexus, SOSP'19). That is told
 //!    as soon as enough wait behind them, not when an executor comes free: those to come only add to the reason.
+
+use std::time::Duration;
 
 use models::LatencyProfile;
 
@@ -39,9 +45,17 @@ const OWN_BURST: f64 = 0.3;
 const FREE_COUNTS: f64 = 0.5;
 /// Queues outnumber the executors beyond `M (1 + FEW / N) > CROWD N`: with few executors sooner.
 const FEW: f64 = 3.5;
-const CROWD: f64 = 1.375;
-/// Fewer requests than that expected in the window are not waited for, in a crowd.
+const CROWD: f64 = 0.8;
+/// Fewer requests than that expected in the window are not waited for where at least half as many queues as executors compete
+/// (with fewer queues, in proportion less): at an objective of two runs of one, and as much again for each further run.
 const COMPANY_MIN: f64 = 0.5;
+/// Starting at once keeps up if so many of its runs fit into an objective: the one that a request finds, its own, and a margin.
+const ROUND: f64 = 2.2;
+/// Of an objective so many runs of one are kept for bursts, where starting at once has to keep up.
+const BURST: f64 = 1.5;
+/// Waiting for the next of a burst costs the executor's time at objectives of up to so many runs of one, and more in proportion
+/// at longer ones.
+const LONG: f64 = 3.0;
 /// An executor's time costs at least so much of itself, however many are free.
 const PRICE_MIN: f64 = 0.3;
 /// Clients that come back are waited for where the executor answers so many times more by it.
@@ -153,11 +167,16 @@ fn opens(view: &View<'_>, head: &Request, run: &Prefix, rows_max: u32) -> Instan
         return view.start;
     }
     let (executors, queues) = (f64::from(view.executors), view.load.queues);
+    let objective = head.deadline.slack(head.arrived);
+    let runs = nanos(objective) / nanos(view.profile.time(1));
     let grown = view.profile.time(run.rows + 1);
     let busy = (view.load.busy / executors).min(1.0);
     let deferred = head.deadline.0 - grown;
     let arrivals = view.queue.arrivals();
     if queues * (1.0 + FEW / executors) <= CROWD * executors {
+        if keeps_up(view, objective, runs) {
+            return view.start;
+        }
         let crossings = queues.sqrt() * queues.sqrt().sqrt() * arrivals.dispersion().sqrt();
         let wanted = IN_HAND * crossings / executors;
         let in_hand = (wanted - FREE_COUNTS * (1.0 - busy)).max(0.0);
@@ -167,7 +186,8 @@ fn opens(view: &View<'_>, head: &Request, run: &Prefix, rows_max: u32) -> Instan
         let held = if longer { view.load.run } else { grown };
         let opens = deferred - held.mul_f64(in_hand).min(alone);
         let company = arrivals.per_nano() * nanos(opens.since(view.now));
-        if company >= COMPANY_MIN * ((queues - 1.0) / executors).min(1.0) {
+        let compete = (2.0 * (queues - 1.0) / executors).min(1.0);
+        if company >= COMPANY_MIN * (runs - 1.0) * compete {
             return opens;
         }
     }
@@ -175,7 +195,20 @@ fn opens(view: &View<'_>, head: &Request, run: &Prefix, rows_max: u32) -> Instan
     let others = arrivals.per_nano() * nanos(grown);
     let apart = joining(view.profile, run.rows) / (1.0 + others * (0.5 + others / 8.0));
     let saving = apart * (1.0 - 1.0 / arrivals.dispersion());
-    arrivals.wait_until(saving, busy.max(PRICE_MIN), view.now).min(deferred)
+    let price = busy.max(PRICE_MIN) * (runs / LONG).max(1.0);
+    arrivals.wait_until(saving, price, view.now).min(deferred)
+}
+
+/// Batches that start at once answer in time all that is asked, at an objective of so many `runs` of one.
+fn keeps_up(view: &View<'_>, objective: Duration, runs: f64) -> bool {
+    let rows = view.profile.largest_batch_within(objective.div_f64(ROUND));
+    if rows == 0 {
+        return false;
+    }
+    let gain = f64::from(rows) * nanos(view.profile.time(1)) / nanos(view.profile.time(rows));
+    let shared = (view.load.queues / f64::from(view.executors)).min(1.0);
+    let able = (1.0 - shared + shared * gain) * (1.0 - BURST / runs);
+    view.load.alone < able * f64::from(view.executors)
 }
 
 /// Gives up the most urgent ones where a batch without them pays for them: where the executors of this queue answer
@@ -220,8 +253,6 @@ fn early_drop(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::cases::{Answer, Case, NEVER, batch, ms};
     use super::*;
 
@@ -254,6 +285,26 @@ mod tests {
             case
         };
         assert!(waits(bursts(), 8 * 4096) && !waits(bursts(), 9 * 4096));
+    }
+
+    #[test]
+    fn where_starting_at_once_keeps_up_nothing_waits() {
+        // 20 / 2.2 ms hold 5 rows together, 9 ms for 5 times 5. One queue gains that on one of 8 executors only.
+        let case = |alone| {
+            let mut case = fresh(20).offered(500, 1).executors(8).pressed(1.0, 8.0);
+            case.load.alone = alone;
+            case.answer(&ENTRY).earliest
+        };
+        let able = 8.0 * (7.0 / 8.0 + 5.0 * 5.0 / 9.0 / 8.0) * (1.0 - 1.5 / 4.0);
+        assert_eq!(case(able - 0.1), 1000.0);
+        assert!(case(able + 0.1) > 1000.0);
+    }
+
+    #[test]
+    fn an_objective_of_two_runs_leaves_no_room_for_those_who_find_all_executors_running() {
+        let mut case = fresh(10).offered(500, 1).executors(8).pressed(1.0, 0.0);
+        case.load.alone = 0.0;
+        assert!(case.answer(&ENTRY).earliest > 1000.0);
     }
 
     #[test]

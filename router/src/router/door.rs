@@ -36,7 +36,9 @@ impl Router {
         now: Instant,
     ) -> Result<LaneId, Rejection> {
         let lane = self.knock(request, id, shape, now)?;
-        self.load.asked(request.rows, self.lanes[lane].batcher.queue().arrivals(), now);
+        let state = &self.lanes[lane];
+        let alone = state.estimate.profile().time(1);
+        self.load.asked(request.rows, alone, state.batcher.queue().arrivals(), now);
         self.pass(request, id, lane, now)
     }
 

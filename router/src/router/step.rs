@@ -329,8 +329,7 @@ impl Router {
             let patience = self.patience(tight, now)?;
             let mut others = self.cluster.with(tight).filter(|&other| other != executor);
             let by = now + patience;
-            let elsewhere =
-                others.any(|other| self.cluster.planned_start(other, tight, now) <= by);
+            let elsewhere = others.any(|other| self.cluster.planned_start(other, tight, now) <= by);
             (!elsewhere).then_some(patience)
         });
         patiences.min()
