@@ -46,8 +46,8 @@ const CROWD: f64 = 0.8;
 /// Fewer requests than that expected in the window are not waited for where at least half as many queues as executors compete
 /// (with fewer queues, in proportion less): at an objective of two runs of one, and as much again for each further run.
 const COMPANY_MIN: f64 = 0.5;
-/// Starting at once keeps up if beside a burst so many runs of one fit into the objective: the own, and half of one that holds the
-/// executor; and, the more executors rows that run alone keep busy, the more often.
+/// Runs of one that an objective must have room for, beside a burst, where starting at once is to keep up on idle executors: the
+/// own, and half of one that is met.
 const WAIT: f64 = 1.5;
 /// Waiting for the next of a burst costs the executor's time at objectives of up to so many runs of one, and more in proportion
 /// at longer ones.
@@ -168,18 +168,20 @@ fn opens(view: &View<'_>, head: &Request, run: &Prefix, rows_max: u32) -> Instan
     let busy = (view.load.busy / executors).min(1.0);
     let deferred = head.deadline.0 - grown;
     let arrivals = view.queue.arrivals();
+    let dispersion = arrivals.dispersion();
     if queues * (1.0 + FEW / executors) <= CROWD * executors {
-        if keeps_up(view, runs) {
+        // A burst is as many rows as the dispersion says, on all executors.
+        if view.load.alone < executors * (1.0 - (WAIT + dispersion / executors) / runs) {
             return view.start;
         }
-        let crossings = queues.sqrt() * queues.sqrt().sqrt() * arrivals.dispersion().sqrt();
+        let crossings = queues.sqrt() * queues.sqrt().sqrt() * dispersion.sqrt();
         let wanted = IN_HAND * crossings / executors;
         let in_hand = (wanted - FREE_COUNTS * (1.0 - busy)).max(0.0);
-        let alone = deferred.since(head.arrived).mul_f64(1.0 - OWN_BURST / queues);
+        let at_most = deferred.since(head.arrived).mul_f64(1.0 - OWN_BURST / queues);
         // Executors that hold longer runs than any of this queue are waited for that much longer.
         let longer = view.load.run > view.profile.time(rows_max);
         let held = if longer { view.load.run } else { grown };
-        let opens = deferred - held.mul_f64(in_hand).min(alone);
+        let opens = deferred - held.mul_f64(in_hand).min(at_most);
         let company = arrivals.per_nano() * nanos(opens.since(view.now));
         let compete = (2.0 * (queues - 1.0) / executors).min(1.0);
         if company >= COMPANY_MIN * (runs - 1.0) * compete {
@@ -189,17 +191,9 @@ fn opens(view: &View<'_>, head: &Request, run: &Prefix, rows_max: u32) -> Instan
     // A row that joins spares the fixed cost of a run of its own, unless others would have shared that run anyway.
     let others = arrivals.per_nano() * nanos(grown);
     let apart = joining(view.profile, run.rows) / (1.0 + others * (0.5 + others / 8.0));
-    let saving = apart * (1.0 - 1.0 / arrivals.dispersion());
+    let saving = apart * (1.0 - 1.0 / dispersion);
     let price = busy.max(PRICE_MIN) * (runs / LONG).max(1.0);
     arrivals.wait_until(saving, price, view.now).min(deferred)
-}
-
-/// Rows that start at once, each alone, are answered in time at an objective of so many `runs` of one: less what it takes to get
-/// through a burst, which is as many rows as the dispersion says, on all executors.
-fn keeps_up(view: &View<'_>, runs: f64) -> bool {
-    let executors = f64::from(view.executors);
-    let burst = view.queue.arrivals().dispersion() / executors;
-    view.load.alone < executors * (1.0 - (WAIT + burst) / runs)
 }
 
 /// Gives up the most urgent ones where a batch without them pays for them: where the executors of this queue answer

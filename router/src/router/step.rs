@@ -336,7 +336,7 @@ impl Router {
     }
 
     /// How long a model in use can find all its executors held and still meet its objective: those who come meanwhile
-    /// are served before the last of them, too.
+    /// are served before the last of them, too, as far as they can be kept up with at all.
     fn patience(&self, variant: VariantId, now: Instant) -> Option<Duration> {
         let state = self.variant(variant)?;
         let slo = state.spec.slo?.latency;
