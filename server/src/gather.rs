@@ -3,7 +3,7 @@
 //! The answers of a batch wake the calls that wait for them, and each call wakes its connection to send. Tokio runs what
 //! a task has just woken right after that task, so that a connection of many calls would write to its socket once
 //! for each of them: the system's share in a call was then two fifths of the whole. A connection that is woken
-//! therefore lets all tasks that can run go first, and then sends what all of them have left.
+//! therefore lets all tasks that can run go first, and then sends what all of them have left (see `packed.rs`).
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -14,8 +14,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use parking_lot::Mutex;
 use tokio::task::yield_now;
 
-/// Drives a connection of many calls to its end.
-pub async fn gathered<F: Future>(connection: F) -> F::Output {
+/// Drives a connection of many calls to its end; `end_turn` sends what one turn of it has written.
+pub async fn gathered<F: Future>(connection: F, end_turn: impl Fn(&mut Context<'_>)) -> F::Output {
     let mut connection = pin!(connection);
     let bell = Arc::new(Bell::default());
     let rings = Waker::from(Arc::clone(&bell));
@@ -23,7 +23,10 @@ pub async fn gathered<F: Future>(connection: F) -> F::Output {
         bell.rung.store(false, Ordering::Release);
         let ended = poll_fn(|cx| {
             bell.listen(cx.waker());
-            match connection.as_mut().poll(&mut Context::from_waker(&rings)) {
+            let cx = &mut Context::from_waker(&rings);
+            let ended = connection.as_mut().poll(cx);
+            end_turn(cx);
+            match ended {
                 Poll::Ready(ended) => Poll::Ready(Some(ended)),
                 Poll::Pending => Poll::Ready(None),
             }
@@ -91,7 +94,7 @@ mod tests {
         let (begun, begins) = oneshot::channel();
         let mut begun = Some(begun);
         let sent = Arc::clone(&connection);
-        let sends = io.spawn(gathered(poll_fn(move |cx| {
+        let turns = poll_fn(move |cx| {
             let mut sent = sent.lock();
             sent.polls += 1;
             sent.waker = Some(cx.waker().clone());
@@ -99,7 +102,8 @@ mod tests {
                 begun.send(()).unwrap();
             }
             if sent.answers == CALLS { Poll::Ready(()) } else { Poll::Pending }
-        })));
+        });
+        let sends = io.spawn(gathered(turns, |_| {}));
         let calls = Arc::clone(&connection);
         io.spawn(async move {
             begins.await.unwrap();

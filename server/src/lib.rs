@@ -22,6 +22,7 @@ pub mod logging;
 pub mod metrics;
 pub mod outcome;
 pub mod owed;
+mod packed;
 pub mod pad;
 mod parity;
 pub mod post;

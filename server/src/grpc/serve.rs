@@ -30,6 +30,7 @@ use super::{Infer, refusal};
 use crate::budget::Budget;
 use crate::gather::gathered;
 use crate::owed::Owed;
+use crate::packed::Packed;
 use crate::service::Service;
 use crate::shutdown::Shutdown;
 use crate::wire::{LOOKS_OF_MANY, Opening, Wire, see_through};
@@ -211,9 +212,10 @@ async fn connection<I: Infer>(
         .max_header_list_size(METADATA_MAX)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT);
-    let wire = Wire { opening, stream, owed: Arc::clone(&owed) };
-    let connection = http.serve_connection(TokioIo::new(wire), calls);
-    if let Err(error) = gathered(see_through(connection, &owed, stopping, LOOKS_OF_MANY)).await {
+    let wire = Packed::new(Wire { opening, stream, owed: Arc::clone(&owed) });
+    let connection = http.serve_connection(TokioIo::new(wire.clone()), calls);
+    let connection = see_through(connection, &owed, stopping, LOOKS_OF_MANY);
+    if let Err(error) = gathered(connection, |cx| wire.end_turn(cx)).await {
         tracing::debug!(%error, "a gRPC connection ended with an error");
     }
 }

@@ -19,6 +19,7 @@ use super::Limits;
 use super::answer::Body;
 use crate::gather::gathered;
 use crate::owed::Owed;
+use crate::packed::Packed;
 use crate::wire::{LOOKS_OF_MANY, LOOKS_OF_ONE, Opening, Wire, see_through};
 
 /// The start of the HTTP/2 preface; no method of HTTP/1 is called `PRI`.
@@ -108,7 +109,7 @@ async fn serve<S>(
     };
     let Ok(Ok(opening)) = opening else { return };
     let is_http2 = opening.is(&PREFACE);
-    let io = TokioIo::new(Wire { opening, stream, owed: Arc::clone(&owed) });
+    let wire = Wire { opening, stream, owed: Arc::clone(&owed) };
     let ended = if is_http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
@@ -118,15 +119,18 @@ async fn serve<S>(
             .max_concurrent_streams(STREAMS_MAX)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-        let connection = builder.serve_connection(io, answer);
-        gathered(see_through(connection, &owed, stop, LOOKS_OF_MANY)).await
+        let wire = Packed::new(wire);
+        let connection = builder.serve_connection(TokioIo::new(wire.clone()), answer);
+        let connection = see_through(connection, &owed, stop, LOOKS_OF_MANY);
+        gathered(connection, |cx| wire.end_turn(cx)).await
     } else {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
             .max_header_size(limits.header_bytes_max);
-        see_through(builder.serve_connection(io, answer), &owed, stop, LOOKS_OF_ONE).await
+        see_through(builder.serve_connection(TokioIo::new(wire), answer), &owed, stop, LOOKS_OF_ONE)
+            .await
     };
     if let Err(error) = ended {
         tracing::trace!(%error, "a connection broke");
