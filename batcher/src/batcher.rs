@@ -20,6 +20,8 @@ pub struct Outside {
     pub executors: u32,
     /// How many of those hold no batch.
     pub idle: u32,
+    /// Batches of this queue that run, or follow one that runs.
+    pub running: u32,
     /// Other queues in which requests wait.
     pub rivals: u32,
     /// The load of all queues.
@@ -28,8 +30,8 @@ pub struct Outside {
 
 impl Outside {
     fn view<'a>(self, queue: &'a Queue, profile: &'a LatencyProfile) -> View<'a> {
-        let Self { now, start, executors, idle, rivals, load } = self;
-        View { queue, profile, now, start, executors, idle, rivals, load }
+        let Self { now, start, executors, idle, running, rivals, load } = self;
+        View { queue, profile, now, start, executors, idle, running, rivals, load }
     }
 }
 

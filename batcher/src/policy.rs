@@ -75,6 +75,8 @@ pub struct View<'a> {
     pub executors: u32,
     /// How many of those hold no batch.
     pub idle: u32,
+    /// Batches of this queue that run, or follow one that runs.
+    pub running: u32,
     /// Other queues in which requests wait.
     pub rivals: u32,
     /// How busy the whole house is.

@@ -150,11 +150,11 @@ impl Queue {
         self.returns.end(rows, now);
     }
 
-    /// How many rows answered clients are still expected to ask for again, when a batch could start at `start`, and until
-    /// when; `None` where no closed loop is seen.
+    /// How many rows answered clients are still expected to ask for again, those of a batch that ends at `next` among them,
+    /// and until when; `None` where no closed loop is seen.
     #[must_use]
-    pub fn returning(&self, now: Instant, start: Instant) -> Option<(f64, Instant)> {
-        self.returns.returning(now, start)
+    pub fn returning(&self, now: Instant, next: Option<Instant>) -> Option<(f64, Instant)> {
+        self.returns.returning(now, next)
     }
 
     /// What is known of the arrivals here.

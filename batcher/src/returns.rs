@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use crate::{Instant, nanos};
 
-/// Delays after an end are counted in classes that double, the first up to 16 us, the last beyond 8 ms.
-const CLASSES: usize = 11;
+/// Delays after an end are counted in classes that double, the first up to 16 us, the last beyond 34 ms.
+const CLASSES: usize = 13;
 const FIRST_BITS: u32 = 14;
+/// Where the last but one ends. Later nobody comes back: a quiet hour between two ends says nothing of either loop.
+const COUNTED: Duration = class_end(CLASSES - 2);
 /// The share by which each end ages what was counted before it.
 const AGEING: f32 = 1.0 / 32.0;
 /// At that distance from even arrivals a queue is one of a closed loop.
@@ -26,6 +28,7 @@ pub(crate) struct Returns {
     by_delay: [f32; CLASSES],
     ends: f32,
     answered: f32,
+    /// Time between ends, at most [`COUNTED`] of each.
     nanos: f32,
     last_end: Instant,
     /// Rows that were answered then.
@@ -57,21 +60,21 @@ impl Returns {
         let kept = 1.0 - AGEING;
         self.by_delay.iter_mut().for_each(|rows| *rows *= kept);
         self.ends = kept * (self.ends + 1.0);
-        self.nanos = kept * (self.nanos + nanos(now.since(self.last_end)) as f32);
+        self.nanos = kept * (self.nanos + nanos(now.since(self.last_end).min(COUNTED)) as f32);
         self.answered = kept * (self.answered + weight(rows));
         (self.last_end, self.last_rows, self.since) = (now, rows, 0);
         self.habit = self.learned();
     }
 
     fn learned(&self) -> Option<Habit> {
-        let all: f32 = self.by_delay.iter().sum();
-        if self.ends < ENDS_MIN || all <= 0.0 {
+        let counted: f32 = self.by_delay[..CLASSES - 1].iter().sum();
+        if self.ends < ENDS_MIN || counted <= 0.0 {
             return None;
         }
         let cycle = self.nanos / self.ends;
         let within = |class: usize| {
             let back: f32 = self.by_delay[..=class].iter().sum();
-            (back, back / all - class_end(class).as_secs_f32() * 1e9 / cycle)
+            (back, back / counted - class_end(class).as_secs_f32() * 1e9 / cycle)
         };
         let known = 0..CLASSES - 1;
         let (most, distance) = known.clone().map(within).max_by(|a, b| a.1.total_cmp(&b.1))?;
@@ -82,13 +85,13 @@ impl Returns {
         Some(Habit { share: (most / self.answered).min(1.0), within: class_end(class) })
     }
 
-    /// How many rows are still to come back after the last end, or after the one at `start` if that is yet to come, and
-    /// until when; `None` if this is no closed loop, or that time has passed.
-    pub(crate) fn returning(&self, now: Instant, start: Instant) -> Option<(f64, Instant)> {
+    /// How many rows are still to come back after the last end, or after the one at `next` if such a batch runs, and until
+    /// when; `None` if this is no closed loop, or that time has passed.
+    pub(crate) fn returning(&self, now: Instant, next: Option<Instant>) -> Option<(f64, Instant)> {
         let Habit { share, within } = self.habit?;
         let back = f64::from(share) * f64::from(self.last_rows);
-        if start > now {
-            return Some((back, start + within));
+        if let Some(next) = next.filter(|&next| next > now) {
+            return Some((back, next + within));
         }
         let until = self.last_end + within;
         (until > now).then(|| ((back - f64::from(self.since)).max(0.0), until))
@@ -101,7 +104,7 @@ fn weight(rows: u32) -> f32 {
 }
 
 /// Where a class of delays ends.
-fn class_end(class: usize) -> Duration {
+const fn class_end(class: usize) -> Duration {
     Duration::from_nanos(1 << (FIRST_BITS as usize + class))
 }
 
@@ -131,20 +134,20 @@ mod tests {
     fn clients_that_ask_again_are_awaited_until_most_are_back() {
         let (mut returns, now) = rounds(|_| vec![300, 350, 400, 900]);
         // The last one comes too late to wait for: beyond 524 us.
-        let (rows, until) = returns.returning(now, now).unwrap();
+        let (rows, until) = returns.returning(now, None).unwrap();
         assert!((3.9..4.1).contains(&rows), "{rows}");
         assert_eq!(until.since(now), US * 1048 + Duration::from_nanos(576));
         returns.note(3, now + US * 350);
-        let (rows, _) = returns.returning(now + US * 350, now + US * 350).unwrap();
+        let (rows, _) = returns.returning(now + US * 350, None).unwrap();
         assert!((0.9..1.1).contains(&rows), "{rows}");
-        assert!(returns.returning(until, until).is_none());
+        assert!(returns.returning(until, None).is_none());
     }
 
     #[test]
     fn the_end_of_a_batch_that_still_runs_counts_from_its_start_on() {
         let (returns, now) = rounds(|_| vec![100; 8]);
         let end = now + US * 200;
-        let (rows, until) = returns.returning(now, end).unwrap();
+        let (rows, until) = returns.returning(now, Some(end)).unwrap();
         assert!(rows > 7.9 && until > end, "{rows} {until:?}");
     }
 
@@ -152,10 +155,23 @@ mod tests {
     fn an_open_loop_is_not_awaited() {
         let even = rounds(|_| (0..10).map(|row| row * 1000).collect());
         let (returns, now) = even;
-        assert!(returns.returning(now, now).is_none());
+        assert!(returns.returning(now, None).is_none());
         // Bursts of ten, anywhere between two ends.
         let (returns, now) = rounds(|round| vec![(round * 7919) % 9000; 10]);
-        assert!(returns.returning(now, now).is_none());
+        assert!(returns.returning(now, None).is_none());
+    }
+
+    #[test]
+    fn a_pause_makes_no_closed_loop_of_an_open_one() {
+        let mut returns = Returns::default();
+        let mut now = Instant::ZERO;
+        for round in 0..100 {
+            // Ten seconds pass once; else a batch ends every 10 ms, and 10 rows come between two ends.
+            now = now + US * if round == 50 { 10_000_000 } else { 10_000 };
+            returns.end(10, now);
+            (0..10).for_each(|row| returns.note(1, now + US * 1000 * row));
+            assert!(returns.returning(now, None).is_none(), "after {round} rounds");
+        }
     }
 
     #[test]
@@ -165,8 +181,6 @@ mod tests {
             returns.end(1, Instant::ZERO + US * 10_000 * round);
             returns.note(1, Instant::ZERO + US * 10_000 * round);
         }
-        assert!(
-            returns.returning(Instant::ZERO + US * 50_001, Instant::ZERO + US * 50_001).is_none()
-        );
+        assert!(returns.returning(Instant::ZERO + US * 50_001, None).is_none());
     }
 }

@@ -137,6 +137,7 @@ impl Case {
             start: self.start,
             executors: self.executors,
             idle: self.idle,
+            running: 0,
             rivals: 0,
             load: self.load,
         };

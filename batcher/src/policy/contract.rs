@@ -28,6 +28,7 @@ struct Scene {
     /// From the present to the start asked about.
     ahead: u64,
     executors: (u32, u32),
+    running: u32,
     rivals: u32,
     load: Load,
 }
@@ -47,7 +48,7 @@ fn scene() -> impl Strategy<Value = Scene> {
         since_loss,
         overloaded,
     });
-    let world = (0_u64..30_000, 0_u64..5000, (1_u32..9, 0_u32..9), 0_u32..4, load);
+    let world = (0_u64..30_000, 0_u64..5000, (1_u32..9, 0_u32..9), (0_u32..3, 0_u32..4), load);
     let queue = (prop::collection::vec(request, 1..40), prop_oneof![1_u64..300, 1_u64..20_000]);
     let settings = (1_u32..16, prop::sample::subsequence(vec![2, 4, 6], 0..=3), 0_u64..5000);
     let times = (1_u64..2000, 1_u64..1000);
@@ -55,7 +56,7 @@ fn scene() -> impl Strategy<Value = Scene> {
         |((waiting, gap), ran, (batch_max, preferred, delay), (fixed, per_item), world)| {
             let delay = Duration::from_micros(delay);
             let settings = PolicySettings { batch_max, preferred, delay };
-            let (now, ahead, (executors, idle), rivals, load) = world;
+            let (now, ahead, (executors, idle), (running, rivals), load) = world;
             let executors = (executors, idle.min(executors));
             Scene {
                 waiting,
@@ -67,6 +68,7 @@ fn scene() -> impl Strategy<Value = Scene> {
                 now,
                 ahead,
                 executors,
+                running,
                 rivals,
                 load,
             }
@@ -101,8 +103,9 @@ impl Scene {
         now: Instant,
         start: Instant,
     ) -> View<'a> {
-        let ((executors, idle), rivals, load) = (self.executors, self.rivals, self.load);
-        View { queue, profile, now, start, executors, idle, rivals, load }
+        let ((executors, idle), load) = (self.executors, self.load);
+        let (running, rivals) = (self.running, self.rivals);
+        View { queue, profile, now, start, executors, idle, running, rivals, load }
     }
 
     fn feedback(&self) -> impl Iterator<Item = Ran> {

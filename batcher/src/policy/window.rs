@@ -18,7 +18,8 @@
 //!    moment, so that only what exceeds their dispersion counts. A long objective makes waiting dearer: who comes later
 //!    may as well be part of the next run.
 //! 5. **Returns.** Clients that ask again as soon as they are answered are waited for, where the batch with them makes up
-//!    for the wait.
+//!    for the wait. Neither they nor a burst are waited for beside longer runs than the queue's own: one of those would take
+//!    the executor meanwhile.
 //! 6. **Early drop.** When all executors are busy and the most urgent request allows only a small batch, it and its like
 //!    are given up if the executors thereby answer more within one objective's time (after Nexus, SOSP'19). That is told
 //!    as soon as enough wait behind them, not when an executor comes free: those to come only add to the reason.
@@ -133,7 +134,10 @@ fn calm(view: &View<'_>) -> bool {
 /// Until when to wait for clients that ask again as soon as they are answered, where the executor answers more rows a
 /// second by it: in a closed loop whoever is not in this batch waits for the whole of it and the next is small too.
 fn all_back(view: &View<'_>, run: &Prefix, rows_max: u32) -> Option<Instant> {
-    let (back, until) = view.queue.returning(view.now, view.start)?;
+    if beside_longer(view, rows_max) {
+        return None;
+    }
+    let (back, until) = view.queue.returning(view.now, (view.running > 0).then_some(view.start))?;
     let rows = (f64::from(run.rows) + back).min(f64::from(rows_max));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most rows_max")]
     let time = view.profile.time(rows as u32) + until.since(view.start);
@@ -156,6 +160,11 @@ fn pace(run: &Prefix, profile: &LatencyProfile) -> f64 {
     f64::from(run.rows) / nanos(profile.time(run.rows))
 }
 
+/// Executors hold longer runs than any of this queue.
+fn beside_longer(view: &View<'_>, rows_max: u32) -> bool {
+    view.load.run > view.profile.time(rows_max)
+}
+
 /// From when a batch that could still grow is offered.
 fn opens(view: &View<'_>, head: &Request, run: &Prefix, rows_max: u32) -> Instant {
     let within_reach = view.profile.largest_batch_within(head.deadline.slack(view.start));
@@ -169,6 +178,7 @@ fn opens(view: &View<'_>, head: &Request, run: &Prefix, rows_max: u32) -> Instan
     let deferred = head.deadline.0 - grown;
     let arrivals = view.queue.arrivals();
     let dispersion = arrivals.dispersion();
+    let beside_longer = beside_longer(view, rows_max);
     if queues * (1.0 + FEW / executors) <= CROWD * executors {
         // A burst is as many rows as the dispersion says, on all executors.
         if view.load.alone < executors * (1.0 - (WAIT + dispersion / executors) / runs) {
@@ -179,14 +189,16 @@ fn opens(view: &View<'_>, head: &Request, run: &Prefix, rows_max: u32) -> Instan
         let in_hand = (wanted - FREE_COUNTS * (1.0 - busy)).max(0.0);
         let at_most = deferred.since(head.arrived).mul_f64(1.0 - OWN_BURST / queues);
         // Executors that hold longer runs than any of this queue are waited for that much longer.
-        let longer = view.load.run > view.profile.time(rows_max);
-        let held = if longer { view.load.run } else { grown };
+        let held = if beside_longer { view.load.run } else { grown };
         let opens = deferred - held.mul_f64(in_hand).min(at_most);
         let company = arrivals.per_nano() * nanos(opens.since(view.now));
         let compete = (2.0 * (queues - 1.0) / executors).min(1.0);
         if company >= COMPANY_MIN * (runs - 1.0) * compete {
             return opens;
         }
+    }
+    if beside_longer {
+        return view.start;
     }
     // A row that joins spares the fixed cost of a run of its own, unless others would have shared that run anyway.
     let others = arrivals.per_nano() * nanos(grown);
@@ -332,25 +344,32 @@ mod tests {
         );
     }
 
-    #[test]
-    fn in_a_burst_even_they_wait_as_long_as_it_is_likely_to_go_on() {
-        let mut case = fresh(20).offered(20, 50).pressed(8.0, 1.0);
+    /// How many milliseconds a request waits in a burst: of four gaps one is long.
+    fn waits_in_a_burst(mut case: Case) -> f64 {
         let mut now = case.start;
         for gap in [10, 10, 10, 160_000].repeat(100) {
             now = now + Duration::from_micros(gap);
             case.queue.note_offer(1, now);
         }
+        case.queue.remove(RequestId(0)).unwrap();
+        let deadline = crate::Deadline(now + Duration::from_millis(20));
+        case.queue.push(Request { id: RequestId(1), rows: 1, priority: 1, arrived: now, deadline });
         case.start = now;
-        case.queue = {
-            let mut queue = case.queue;
-            queue.remove(RequestId(0)).unwrap();
-            let deadline = crate::Deadline(now + Duration::from_millis(20));
-            queue.push(Request { id: RequestId(1), rows: 1, priority: 1, arrived: now, deadline });
-            queue
-        };
-        let answer = case.answer(&ENTRY);
-        let waits = answer.earliest - now.since(Instant::ZERO).as_secs_f64() * 1e3;
+        case.answer(&ENTRY).earliest - now.since(Instant::ZERO).as_secs_f64() * 1e3
+    }
+
+    #[test]
+    fn in_a_burst_even_they_wait_as_long_as_it_is_likely_to_go_on() {
+        let waits = waits_in_a_burst(fresh(20).offered(20, 50).pressed(8.0, 1.0));
         assert!((0.01..0.1).contains(&waits), "{waits} ms");
+    }
+
+    #[test]
+    fn beside_longer_runs_not_even_a_burst_is_waited_for() {
+        let waits =
+            |run| waits_in_a_burst(fresh(20).offered(20, 50).pressed(8.0, 1.0).held_for(run));
+        // l(8), its own longest, is 12 ms.
+        assert!(waits(12) > 0.0 && waits(13) == 0.0);
     }
 
     #[test]

@@ -60,9 +60,7 @@ impl Router {
 
     /// Ends a step: executors that opened meanwhile get their batch, and who is left without hope is told.
     pub(super) fn settle(&mut self, now: Instant) {
-        while let Some(executor) = self.spare.opened.pop() {
-            self.fill(executor, now);
-        }
+        self.fill_opened(now);
         self.ring(now);
         if let Some(lane) = self.ready.at(0).filter(|_| self.batches.is_empty()) {
             // Held back for the sake of others, of whom none runs: nothing else would call for it again.
@@ -147,9 +145,12 @@ impl Router {
     }
 
     /// A request has joined that lane: its batch starts where an executor takes one, or else by preemption; who
-    /// will be given up is told.
+    /// will be given up is told. It does not overtake those who wait for an executor whose alarm is late.
     pub(super) fn joined(&mut self, lane: LaneId, now: Instant) {
-        self.consider(lane, now);
+        self.fill_opened(now);
+        if self.active.contains(lane) {
+            self.consider(lane, now);
+        }
         if self.cluster.preempts() {
             self.preempt(lane, now);
         }
@@ -174,6 +175,13 @@ impl Router {
         }
         self.windows.set(key_of(lane), Instant::NEVER);
         self.ready.insert(lane);
+    }
+
+    /// Gives the executors that have opened in this step the most urgent batches.
+    fn fill_opened(&mut self, now: Instant) {
+        while let Some(executor) = self.spare.opened.pop() {
+            self.fill(executor, now);
+        }
     }
 
     /// Gives that executor the most urgent batches that it can take.
@@ -259,7 +267,8 @@ impl Router {
         let (executors, idle) = (self.cluster.count(variant), self.cluster.count_idle(variant));
         let rivals = self.active.len() - usize::from(self.active.contains(lane));
         let rivals = u32::try_from(rivals).unwrap_or(u32::MAX);
-        Outside { now, start, executors, idle, rivals, load: self.load.view(self.lanes.len()) }
+        let (running, load) = (self.lanes[lane].running, self.load.view(self.lanes.len()));
+        Outside { now, start, executors, idle, running, rivals, load }
     }
 
     fn offer(&self, lane: LaneId, candidate: Candidate) -> Option<Offer> {
