@@ -13,11 +13,19 @@ use models::{BatchId, ExecutorId, VariantId};
 use super::{Batch, Router, key_of};
 use crate::cluster::Opening;
 use crate::dispatch::{Launch, Offer, Urgency};
-use crate::lane::{LaneId, Rank};
+use crate::lane::{Lane, LaneId, Rank};
 use crate::{Action, Rejection};
 
 /// A variant counts as in use for so long after it was asked for.
 const IN_USE: Duration = Duration::from_secs(1);
+
+/// A tighter model is made to wait for that part of what it can: all who come early in a long run wait for all of it, and the
+/// rest is for what no profile tells, such as a run that takes longer than any did before, and the way out.
+const EASY: f64 = 2.0 / 3.0;
+/// Those who have waited for that part of their objective are at risk.
+const AT_RISK: f64 = 0.5;
+/// A lane that keeps its executors busy for at most that part of the time keeps up.
+const SUSTAINED: f64 = 0.9;
 
 /// What a lane has for an executor.
 pub(super) enum Wish {
@@ -300,9 +308,11 @@ impl Router {
         offer.map_or(Wish::NotHere, Wish::Launch)
     }
 
-    /// Cuts a batch that would hold its executor for longer than a tighter model in use can wait, unless another
+    /// Cuts a batch that would hold its executor for so long that a tighter model in use has little to spare, unless another
     /// executor will be free for that model in time. Where no other executor would take it, or nothing runs whose end
-    /// would call for it again, even a long batch of one must start.
+    /// would call for it again, even a long batch of one must start. It is not cut to less than keeps up with what is asked,
+    /// since many short runs hold the executor for longer than few long ones: as far as the tighter model can wait, or
+    /// even farther once those who wait here are at risk themselves.
     pub(super) fn within_courtesy(
         &self,
         lane: LaneId,
@@ -313,20 +323,34 @@ impl Router {
         let state = &self.lanes[lane];
         let profile = state.estimate.profile();
         let limit = self.courtesy(state.variant, executor, now);
-        let Some(limit) = limit.filter(|&limit| profile.time(candidate.rows) > limit) else {
+        let easy = limit.map(|limit| limit.mul_f64(EASY));
+        let (Some(limit), Some(easy)) =
+            (limit, easy.filter(|&easy| profile.time(candidate.rows) > easy))
+        else {
             return Some(candidate);
         };
-        let rows_max = profile.largest_batch_within(limit);
+        let within = profile.largest_batch_within(limit);
         let takes = |other: ExecutorId| {
             let limit = self.courtesy(state.variant, other, now);
             limit.is_none_or(|limit| profile.time(1) <= limit)
         };
         let mut others = self.cluster.with(state.variant).filter(|&other| other != executor);
-        if rows_max == 0 && !self.batches.is_empty() && others.any(takes) {
+        if within == 0 && !self.batches.is_empty() && others.any(takes) {
             return None;
         }
-        let rows_max = rows_max.clamp(1, candidate.rows);
+        let sustained = self.sustained(lane, candidate.rows);
+        let sustained = if at_risk(state, now) { sustained } else { sustained.min(within) };
+        let rows_max = profile.largest_batch_within(easy).max(sustained).clamp(1, candidate.rows);
         prefix_within_deadlines(state.batcher.queue().iter(), profile, rows_max, candidate.earliest)
+    }
+
+    /// The smallest batch, of at most `rows_max`, in which that lane's executors keep up with what it is asked; 0 if none.
+    fn sustained(&self, lane: LaneId, rows_max: u32) -> u32 {
+        let state = &self.lanes[lane];
+        let executors = f64::from(self.cluster.count(state.variant));
+        let rate = state.batcher.queue().arrivals().per_nano() / executors;
+        let busy = |rows| rate * nanos(state.estimate.profile().median(rows)) / f64::from(rows);
+        (1..=rows_max).find(|&rows| busy(rows) <= SUSTAINED).unwrap_or(0)
     }
 
     /// The longest time that a batch of `variant` may hold that executor for the sake of tighter models in use.
@@ -391,4 +415,12 @@ impl Router {
         self.batches.insert(id, batch);
         self.actions.push_back(Action::Launch { executor, batch: id, variant, rows });
     }
+}
+
+/// The first of that lane has waited for long, or more wait than its largest batch takes.
+fn at_risk(lane: &Lane, now: Instant) -> bool {
+    let queue = lane.batcher.queue();
+    let Some(head) = queue.head() else { return false };
+    let objective = head.deadline.slack(head.arrived);
+    now.since(head.arrived) >= objective.mul_f64(AT_RISK) || queue.rows() > lane.batch_max
 }
