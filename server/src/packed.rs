@@ -30,7 +30,7 @@ struct Packing<S> {
     stream: BufReader<S>,
     /// Accepted, but not sent yet.
     pack: BytesMut,
-    /// Why what was accepted could not be sent: the connection learns it when it writes next.
+    /// Why what was accepted could not be sent: the connection learns it when it writes or flushes next.
     broken: Option<io::Error>,
 }
 
@@ -118,9 +118,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Packed<S> {
         self.0.lock().write(cx, &[IoSlice::new(bytes)])
     }
 
-    /// Does nothing: the end of the turn sends.
+    /// Sends nothing: the end of the turn does.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+        Poll::Ready(self.0.lock().broken.take().map_or(Ok(()), Err))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -263,14 +263,21 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_learns_that_its_stream_broke_when_it_writes_next() {
-        let mut stream = packed(0);
-        assert!(write(&mut stream, &[1; 9]).is_ready());
-        stream.0.lock().stream.get_mut().broken = true;
-        end_turn(&stream);
-        let error = write(&mut stream, &[1]);
-        assert!(
-            matches!(error, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe)
-        );
+    fn a_connection_learns_that_its_stream_broke_when_it_writes_or_flushes_next() {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let ways: [fn(Pin<&mut Packed<Socket>>, &mut Context<'_>) -> Poll<io::Result<()>>; 2] = [
+            |stream, cx| stream.poll_write(cx, &[1]).map_ok(|_| ()),
+            |stream, cx| stream.poll_flush(cx),
+        ];
+        for way in ways {
+            let mut stream = packed(0);
+            assert!(write(&mut stream, &[1; 9]).is_ready());
+            stream.0.lock().stream.get_mut().broken = true;
+            end_turn(&stream);
+            let Poll::Ready(Err(error)) = way(Pin::new(&mut stream), cx) else {
+                panic!("no error")
+            };
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        }
     }
 }

@@ -153,9 +153,15 @@ impl Router {
     }
 
     /// A request has joined that lane: its batch starts where an executor takes one, or else by preemption; who
-    /// will be given up is told. It does not overtake those who wait for an executor whose alarm is late.
+    /// will be given up is told. On executors that have opened in this step, since their alarm is late, it does not
+    /// overtake those who are more urgent.
     pub(super) fn joined(&mut self, lane: LaneId, now: Instant) {
-        self.fill_opened(now);
+        if !self.spare.opened.is_empty() {
+            if self.cluster.count_idle(self.lanes[lane].variant) == 0 {
+                self.ready.insert(lane);
+            }
+            self.fill_opened(now);
+        }
         if self.active.contains(lane) {
             self.consider(lane, now);
         }
@@ -338,19 +344,22 @@ impl Router {
         if within == 0 && !self.batches.is_empty() && others.any(takes) {
             return None;
         }
-        let sustained = self.sustained(lane, candidate.rows);
-        let sustained = if at_risk(state, now) { sustained } else { sustained.min(within) };
-        let rows_max = profile.largest_batch_within(easy).max(sustained).clamp(1, candidate.rows);
+        let keeps_up = match self.sustained(lane, candidate.rows) {
+            Some(rows) if at_risk(state, now) => rows,
+            Some(rows) => rows.min(within),
+            None => within,
+        };
+        let rows_max = profile.largest_batch_within(easy).max(keeps_up).clamp(1, candidate.rows);
         prefix_within_deadlines(state.batcher.queue().iter(), profile, rows_max, candidate.earliest)
     }
 
-    /// The smallest batch, of at most `rows_max`, in which that lane's executors keep up with what it is asked; 0 if none.
-    fn sustained(&self, lane: LaneId, rows_max: u32) -> u32 {
+    /// The smallest batch, of at most `rows_max`, in which that lane's executors keep up with what it is asked.
+    fn sustained(&self, lane: LaneId, rows_max: u32) -> Option<u32> {
         let state = &self.lanes[lane];
         let executors = f64::from(self.cluster.count(state.variant));
         let rate = state.batcher.queue().arrivals().per_nano() / executors;
         let busy = |rows| rate * nanos(state.estimate.profile().median(rows)) / f64::from(rows);
-        (1..=rows_max).find(|&rows| busy(rows) <= SUSTAINED).unwrap_or(0)
+        (1..=rows_max).find(|&rows| busy(rows) <= SUSTAINED)
     }
 
     /// The longest time that a batch of `variant` may hold that executor for the sake of tighter models in use.

@@ -59,6 +59,22 @@ fn a_request_that_comes_before_a_late_alarm_does_not_overtake_a_tighter_one() {
 }
 
 #[test]
+fn a_tighter_request_that_comes_before_a_late_alarm_goes_before_those_who_wait_for_it() {
+    let tight = model(0, MS, MS, Some(10 * MS));
+    let loose = model(1, 4 * MS, MS, Some(60 * MS));
+    let mut play = Play::new(1, vec![tight, loose]);
+    play.arrive(ask(1, 60 * MS));
+    play.pass(MS);
+    play.arrive(ask(1, 60 * MS));
+    play.pass(3 * MS);
+    play.now = play.now + MS * 9 / 10;
+    play.arrive(ask(0, 10 * MS));
+    play.finish();
+    play.assert_all_ended();
+    insta::assert_snapshot!(play.log);
+}
+
+#[test]
 fn a_long_batch_leaves_an_executor_to_a_tighter_model() {
     let tight = model(0, MS, MS, Some(10 * MS));
     let long = model(1, 50 * MS, MS, None);
