@@ -264,8 +264,10 @@ mod tests {
 
     #[test]
     fn a_connection_learns_that_its_stream_broke_when_it_writes_or_flushes_next() {
+        type Way = fn(Pin<&mut Packed<Socket>>, &mut Context<'_>) -> Poll<io::Result<()>>;
+
         let cx = &mut Context::from_waker(Waker::noop());
-        let ways: [fn(Pin<&mut Packed<Socket>>, &mut Context<'_>) -> Poll<io::Result<()>>; 2] = [
+        let ways: [Way; 2] = [
             |stream, cx| stream.poll_write(cx, &[1]).map_ok(|_| ()),
             |stream, cx| stream.poll_flush(cx),
         ];
