@@ -59,19 +59,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Packed<S> {
 
 impl<S: AsyncWrite + AsyncRead + Unpin> Packing<S> {
     fn send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.pack.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
         while !self.pack.is_empty() {
-            let sent = match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.pack)) {
-                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-                sent => sent,
-            };
-            match sent {
-                Ok(bytes) => self.pack.advance(bytes),
-                Err(error) => {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.pack)) {
+                Ok(bytes) if bytes > 0 => self.pack.advance(bytes),
+                nothing => {
                     self.pack.clear();
-                    return Poll::Ready(Err(error));
+                    return Poll::Ready(nothing.and(Err(io::ErrorKind::WriteZero.into())));
                 }
             }
         }

@@ -328,13 +328,13 @@ impl Router {
     ) -> Option<Candidate> {
         let state = &self.lanes[lane];
         let profile = state.estimate.profile();
-        let limit = self.courtesy(state.variant, executor, now);
-        let easy = limit.map(|limit| limit.mul_f64(EASY));
-        let (Some(limit), Some(easy)) =
-            (limit, easy.filter(|&easy| profile.time(candidate.rows) > easy))
-        else {
+        let Some(limit) = self.courtesy(state.variant, executor, now) else {
             return Some(candidate);
         };
+        let easy = limit.mul_f64(EASY);
+        if profile.time(candidate.rows) <= easy {
+            return Some(candidate);
+        }
         let within = profile.largest_batch_within(limit);
         let takes = |other: ExecutorId| {
             let limit = self.courtesy(state.variant, other, now);

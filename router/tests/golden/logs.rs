@@ -41,36 +41,32 @@ fn of_two_models_on_one_executor_the_tighter_goes_first() {
     insta::assert_snapshot!(play.log);
 }
 
-#[test]
-fn a_request_that_comes_before_a_late_alarm_does_not_overtake_a_tighter_one() {
+/// One executor runs a loose model's batch; one request waits for its end, and another comes when the executor takes the next
+/// batch, from 4.8 ms on, but whoever wakes the router for that is late.
+fn before_a_late_alarm(waits: Ask, comes: Ask) -> Play {
     let tight = model(0, MS, MS, Some(10 * MS));
     let loose = model(1, 4 * MS, MS, Some(60 * MS));
     let mut play = Play::new(1, vec![tight, loose]);
     play.arrive(ask(1, 60 * MS));
     play.pass(MS);
-    play.arrive(ask(0, 10 * MS));
+    play.arrive(waits);
     play.pass(3 * MS);
-    // The executor takes the next batch from 4.8 ms on, but whoever wakes the router for it is late.
     play.now = play.now + MS * 9 / 10;
-    play.arrive(ask(1, 60 * MS));
+    play.arrive(comes);
     play.finish();
     play.assert_all_ended();
+    play
+}
+
+#[test]
+fn a_request_that_comes_before_a_late_alarm_does_not_overtake_a_tighter_one() {
+    let play = before_a_late_alarm(ask(0, 10 * MS), ask(1, 60 * MS));
     insta::assert_snapshot!(play.log);
 }
 
 #[test]
 fn a_tighter_request_that_comes_before_a_late_alarm_goes_before_those_who_wait_for_it() {
-    let tight = model(0, MS, MS, Some(10 * MS));
-    let loose = model(1, 4 * MS, MS, Some(60 * MS));
-    let mut play = Play::new(1, vec![tight, loose]);
-    play.arrive(ask(1, 60 * MS));
-    play.pass(MS);
-    play.arrive(ask(1, 60 * MS));
-    play.pass(3 * MS);
-    play.now = play.now + MS * 9 / 10;
-    play.arrive(ask(0, 10 * MS));
-    play.finish();
-    play.assert_all_ended();
+    let play = before_a_late_alarm(ask(1, 60 * MS), ask(0, 10 * MS));
     insta::assert_snapshot!(play.log);
 }
 
