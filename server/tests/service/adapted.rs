@@ -10,6 +10,7 @@ use server::infer::{Cached, InferRequest, InferResponse, InputTensor, RequestedO
 use server::service::{Loaded, Service};
 
 use crate::fronts::{Fronts, fronts, post_to, read};
+use crate::order::LONG;
 use crate::scripted::{Gate, Gated, gated};
 use crate::world::*;
 
@@ -115,11 +116,11 @@ fn settings(head: &str, adapt: &str) -> TaskSettings {
 fn sums(head: &str) -> (Arc<Service>, Gate) {
     let service = service(2, None);
     let (gate_model, gate) = gated();
-    let mut own = form("own", false, 20 * MS);
+    let mut own = form("own", false, 20 * LONG);
     own.executors = vec![(models::ExecutorId(1), Box::new(Sums { other: false, gate: None }))];
     service.install(own);
     let other = Sums { other: true, gate: Some(gate_model) };
-    install(&service, form("other", true, MS), other);
+    install(&service, form("other", true, LONG), other);
     service.install_task("sums", settings(head, ADAPT)).unwrap();
     (service, gate)
 }
@@ -176,12 +177,12 @@ async fn requests_to_the_task_and_to_the_variant_itself_share_a_batch() {
         let input = InputTensor { name: "pixels".into(), datatype, shape, data: raw(&row) };
         InferRequest { model: "other".into(), inputs: vec![input], ..InferRequest::default() }
     };
-    // One runs and one is ahead; the rest waits and then runs together.
+    // One runs; the rest waits and then runs together.
     let first = ask(soon(asking(&[[1, 0, 0, 0]])));
     gate.next().await;
     let task: Vec<_> = (2..5).map(|sum| ask(soon(asking(&[[sum, 0, 0, 0]])))).collect();
     let own: Vec<_> = [5.0, 6.0].map(|sum| ask(direct([sum, 0.0, 0.0, 0.0]))).into();
-    until(|| waiting(&service, "other") >= 4).await;
+    until(|| waiting(&service, "other") == 5).await;
     let mut began = gate.open_all();
     assert_eq!(read_sums(&first.await.unwrap()).1, [1.0]);
     for (answer, sum) in task.into_iter().zip([2.0, 3.0, 4.0]) {
@@ -192,11 +193,7 @@ async fn requests_to_the_task_and_to_the_variant_itself_share_a_batch() {
         assert_eq!(answer.outputs[0].name, "scores");
         assert_eq!(floats(&answer.outputs[1].data), [sum]);
     }
-    let mut most = 0;
-    while let Ok(rows) = began.try_recv() {
-        most = most.max(rows[0]);
-    }
-    assert!(most >= 4, "{most} rows shared a run");
+    assert_eq!(began.recv().await.unwrap(), [5], "rows of the one run");
     service.stop();
 }
 
