@@ -1,5 +1,6 @@
 //! The command line of `punctual-bench`: a file for each subcommand.
 
+mod account;
 mod asked;
 mod compare;
 mod find;

@@ -7,6 +7,7 @@ mod connection;
 mod file;
 mod grpc;
 mod http;
+mod inputs;
 mod ledger;
 mod npy;
 #[cfg(not(test))]

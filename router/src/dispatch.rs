@@ -17,6 +17,20 @@ use crate::lane::LaneId;
 /// How urgent a batch is: by class, then within the class. Less is more urgent.
 pub(crate) type Urgency = (u32, u64);
 
+/// How urgent a lane's batch was when it was last looked at. Apart from its lane, since those of all ready lanes are
+/// compared for every executor that opens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rank {
+    pub(crate) urgency: Urgency,
+    /// Until when it holds, if no request joins or leaves.
+    pub(crate) until: Instant,
+}
+
+impl Rank {
+    /// Since a request joined or left.
+    pub(crate) const UNKNOWN: Self = Self { urgency: (0, 0), until: Instant::ZERO };
+}
+
 /// Decides which of the batches on offer an executor starts: the one of least urgency value.
 pub(crate) trait Dispatch: Send {
     /// How urgent that batch is. As time passes the value may only rise, while no request joins or leaves its queue

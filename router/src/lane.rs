@@ -6,7 +6,6 @@ use batcher::{Batcher, Instant};
 use models::{LatencyProfile, VariantId};
 
 use crate::VariantSpec;
-use crate::dispatch::Urgency;
 use crate::estimate::Estimate;
 
 /// Index of a lane in the router's table.
@@ -26,20 +25,6 @@ pub(crate) struct Lane {
     pub(crate) row: Duration,
     /// From when a request that waits here is hopeless, as its alarm is set.
     pub(crate) hopeless: Instant,
-}
-
-/// How urgent a lane's batch was when it was last looked at. Apart from its lane, since those of all ready lanes are
-/// compared for every executor that opens.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rank {
-    pub(crate) urgency: Urgency,
-    /// Until when it holds, if no request joins or leaves.
-    pub(crate) until: Instant,
-}
-
-impl Rank {
-    /// Since a request joined or left.
-    pub(crate) const UNKNOWN: Self = Self { urgency: (0, 0), until: Instant::ZERO };
 }
 
 impl Lane {

@@ -3,6 +3,7 @@
 pub mod cascade;
 pub mod claims;
 pub mod derive;
+pub mod example;
 pub mod examples;
 pub mod folder;
 pub mod metric;

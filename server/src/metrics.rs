@@ -5,6 +5,7 @@
 //! nothing grows while nobody scrapes (docs/decisions/0013-own-metrics-registry.md). Views are made at the scrape.
 
 mod histogram;
+mod metric;
 mod model;
 mod name;
 mod process;
@@ -18,10 +19,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+pub use metric::{Kind, Metric, Unit};
 pub(crate) use model::Phase;
 pub use model::{CacheCounters, ModelMetrics, Verdicts};
 pub(crate) use reading::BatchCount;
-pub use table::{ALL, Kind, Metric, Unit};
+pub use table::{ALL, Row};
 
 use process::{CpuTimes, Process};
 use samples::{Samples, label};
@@ -46,7 +48,7 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Arc<Self> {
         let described = Store::default();
-        ALL.iter().for_each(|metric| metric.describe(&described));
+        ALL.iter().for_each(|row| row.metric.describe(&described));
         let (models, cpu_before, memory) = (Mutex::default(), Mutex::default(), Mutex::default());
         Arc::new(Self { described, models, cpu_before, memory })
     }
@@ -92,10 +94,10 @@ impl Metrics {
             format!("{},{}", label("model", model.name()), label("version", model.version()))
         };
         let labelled: Vec<_> = models.iter().map(|model| (labels(model), model)).collect();
-        for metric in &ALL {
+        for Row { metric, source } in &ALL {
             let help = self.described.help(metric.name);
             let mut samples = Samples::of(metric, &help, &mut text);
-            match metric.source {
+            match source {
                 Source::Model(read) => {
                     for (labels, model) in &labelled {
                         samples.label_all(labels);

@@ -5,6 +5,7 @@ mod limits;
 pub mod loader;
 mod origin;
 pub mod overrides;
+pub mod place;
 pub mod prepare;
 pub mod scan;
 mod sessions;

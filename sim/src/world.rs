@@ -5,6 +5,7 @@ mod coded;
 mod composed;
 mod crowd;
 mod forms;
+mod part;
 mod places;
 mod progress;
 mod runs;
@@ -23,8 +24,9 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use router::{Action, Event, Line, Rejection, Router, ShapeId, VariantSpec};
 
-use composed::{Compositions, Part, Told};
+use composed::Compositions;
 use crowd::{Client, Crowd};
+use part::{Part, Told};
 use places::Places;
 use router::compose::coded::Seat;
 use router::place::Placement;
@@ -67,6 +69,13 @@ struct Model {
     profile: LatencyProfile,
     arrivals: Source,
     rules: BatchRules,
+}
+
+impl Model {
+    /// How often it is right; 0 where nothing is known of that.
+    fn accuracy(&self) -> f64 {
+        self.spec.answers.as_ref().map_or(0.0, |answers| answers.accuracy.into())
+    }
 }
 
 /// A request without its end.

@@ -6,13 +6,13 @@ use std::time::Duration;
 use clap::Args;
 use loadgen::client::{Played, Target};
 use loadgen::result::{Kind, Point, ResultFile};
-use loadgen::{Confidence, Error, Report, Tally, Workload};
-use serde::Serialize;
+use loadgen::{Error, Workload};
 
+use super::account::Account;
 use super::asked::{Asked, PaceArgs, positive};
 use super::measure::{Measure, Seen};
 use super::out::Out;
-use super::{EXIT_FAILED_REQUESTS, EXIT_INTERRUPTED, EXIT_NOT_STABLE, print, table};
+use super::{print, table};
 
 /// How long a run goes on at most until it is stable.
 const DURATION_MAX_STABLE: Duration = Duration::from_secs(120);
@@ -39,24 +39,6 @@ pub(crate) struct Run {
     seen: Seen,
     #[command(flatten)]
     out: Out,
-}
-
-/// The report as JSON.
-#[derive(Serialize)]
-pub(super) struct Account {
-    #[serde(flatten)]
-    pub(super) report: Report,
-    /// 95 % confidence intervals.
-    pub(super) confidence: Confidence,
-    /// Of the requests before those that count.
-    pub(super) warm_up: Tally,
-    /// The part of its core that the client used.
-    pub(super) client_busy: f64,
-    /// Whether the run was interrupted.
-    pub(super) interrupted: bool,
-    /// Whether the intervals became as narrow as asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) stable: Option<bool>,
 }
 
 impl Run {
@@ -95,23 +77,6 @@ impl Run {
             client_busy: played.client_busy,
             stable: self.until_stable.map(|relative| point.confidence.within(relative)),
             report: point.report.clone(),
-        }
-    }
-}
-
-impl Account {
-    fn exit_code(&self) -> ExitCode {
-        let tally = &self.report.tally;
-        let cancelled = tally.cancelled;
-        let failed = tally.errors_total() + tally.timeouts + tally.connections_lost;
-        if self.interrupted {
-            ExitCode::from(EXIT_INTERRUPTED)
-        } else if failed + cancelled > 0 || tally.answered() == 0 {
-            ExitCode::from(EXIT_FAILED_REQUESTS)
-        } else if self.stable == Some(false) {
-            ExitCode::from(EXIT_NOT_STABLE)
-        } else {
-            ExitCode::SUCCESS
         }
     }
 }

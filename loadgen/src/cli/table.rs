@@ -6,7 +6,7 @@ use loadgen::chart::number;
 use loadgen::result::{Finding, ResultFile};
 use loadgen::{CLIENT_BUSY_MAX, Interval, LAG_P99_MAX, Percentiles, Report, Tally};
 
-use super::run::Account;
+use super::account::Account;
 
 const COLUMNS: [&str; 10] = [
     "",

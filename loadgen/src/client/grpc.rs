@@ -18,7 +18,8 @@ use tokio::sync::Mutex;
 use tonic::{Code, Status};
 
 use super::connection::{Connector, short};
-use super::tensor::{InputMetadata, Tensor, requests as requests_of};
+use super::inputs::requests as requests_of;
+use super::tensor::{InputMetadata, Tensor};
 use super::turns::Turns;
 use super::{Answer, Plan, Target};
 use crate::{Error, Share};

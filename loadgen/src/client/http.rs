@@ -15,7 +15,8 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
 use super::connection::{Connector, short};
-use super::tensor::{InputMetadata, Tensor, requests as requests_of};
+use super::inputs::requests as requests_of;
+use super::tensor::{InputMetadata, Tensor};
 use super::turns::Turns;
 use super::{Answer, Plan, Target};
 use crate::{Error, Share};

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use batcher::{Instant, Request};
-use models::{Accuracy, Goals, LatencyProfile, TaskId, VariantId};
+use batcher::Request;
+use models::{Accuracy, LatencyProfile, TaskId, VariantId};
 
 use super::Router;
-use super::tasks::Task;
-use crate::select::{self, Ask, Prospect, Select};
-use crate::{Choice, Shape, Weights};
+use crate::select::{self, Select};
+use crate::{Choice, Weights};
 
 /// What was asked for since the beginning, of all that is served. Counted only where weights move.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -58,7 +57,7 @@ pub struct MemberDemand {
 
 /// Counts who would answer a task's requests if all its variants were in place and idle.
 pub(super) struct Wishes {
-    policy: Box<dyn Select>,
+    pub(super) policy: Box<dyn Select>,
     members: Vec<MemberDemand>,
     deadlines: (u64, Duration),
 }
@@ -76,7 +75,8 @@ impl Wishes {
         Self { policy, members: choices.map(member).collect(), deadlines: (0, Duration::ZERO) }
     }
 
-    fn note(&mut self, wished: VariantId, rows: u32, budget: Duration) {
+    /// A request of so many rows and with so much time would have been answered by that variant.
+    pub(super) fn note(&mut self, wished: VariantId, rows: u32, budget: Duration) {
         if let Some(member) = self.members.iter_mut().find(|member| member.variant == wished) {
             member.rows += u64::from(rows);
         }
@@ -121,58 +121,5 @@ impl Router {
         if let Some(variant) = self.variants.get_mut(id.index()).and_then(Option::as_mut) {
             variant.asked += u64::from(request.rows);
         }
-    }
-
-    /// A request names that task: counts who would answer it if all variants were in place and idle.
-    pub(super) fn note_wish(
-        &self,
-        request: &Request,
-        task: &mut Task,
-        (goals, shape): (Goals, Shape),
-    ) {
-        if self.store.is_empty() {
-            return;
-        }
-        let budget = match request.deadline.0 {
-            Instant::NEVER => Duration::MAX,
-            _ => request.deadline.slack(request.arrived),
-        };
-        let Task { choices, objectives, wishes, .. } = task;
-        let mut idle = choices
-            .iter()
-            .filter(|(_, choice)| goals.allow(choice.accuracy, choice.cost))
-            .filter_map(|&(place, choice)| self.idle_prospect(request, place, choice, shape));
-        let ask = &mut Ask { budget, prospects: &mut idle };
-        let wished = match goals.objective {
-            None => wishes.policy.choose(ask),
-            Some(objective) => objectives[objective as usize].choose(ask),
-        };
-        if let Some(wished) = wished {
-            wishes.note(wished.variant, request.rows, budget);
-        }
-    }
-
-    /// What a variant would do for that request if it were in place and idle.
-    fn idle_prospect(
-        &self,
-        request: &Request,
-        place: usize,
-        choice: Choice,
-        shape: Shape,
-    ) -> Option<Prospect> {
-        let variant = self.variant(choice.variant).filter(|variant| !variant.retired)?;
-        let lane = variant.lanes.iter().find(|(known, _)| *known == shape.id);
-        let lane = lane.map(|&(_, lane)| self.lanes[lane].estimate.profile());
-        let time = lane.unwrap_or(&variant.spec.profile).time(request.rows);
-        Some(Prospect {
-            variant: choice.variant,
-            place,
-            accuracy: choice.accuracy,
-            cost: choice.cost,
-            wait: Duration::ZERO,
-            time,
-            measured: time,
-            work: time,
-        })
     }
 }

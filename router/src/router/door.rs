@@ -8,7 +8,8 @@ use models::VariantId;
 use super::{Router, Variant};
 use crate::admit::{Ask, Outlook};
 use crate::cluster::Cluster;
-use crate::lane::{Lane, LaneId, Rank};
+use crate::dispatch::Rank;
+use crate::lane::{Lane, LaneId};
 use crate::roster::Roster;
 use crate::{Rejection, Shape};
 

@@ -6,8 +6,9 @@ use batcher::{Batcher, Instant, by_name};
 use models::VariantId;
 
 use super::{Router, Variant};
+use crate::dispatch::Rank;
 use crate::estimate::Estimate;
-use crate::lane::{Lane, LaneId, Rank, batch_max, work_of_row};
+use crate::lane::{Lane, LaneId, batch_max, work_of_row};
 use crate::{Action, Shape, VariantSpec};
 
 /// An objective at most one so-many-th of another's is much shorter: models of about equal objectives take turns by

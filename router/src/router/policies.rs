@@ -3,7 +3,7 @@
 use batcher::{Instant, by_name};
 
 use super::Router;
-use crate::lane::Rank;
+use crate::dispatch::Rank;
 use crate::{PolicyNames, admit, dispatch};
 
 impl Router {

@@ -12,8 +12,8 @@ use models::{BatchId, ExecutorId, VariantId};
 
 use super::{Batch, Router, key_of};
 use crate::cluster::Opening;
-use crate::dispatch::{Launch, Offer, Urgency};
-use crate::lane::{Lane, LaneId, Rank};
+use crate::dispatch::{Launch, Offer, Rank, Urgency};
+use crate::lane::{Lane, LaneId};
 use crate::{Action, Rejection};
 
 /// A variant counts as in use for so long after it was asked for.

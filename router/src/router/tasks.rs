@@ -216,6 +216,54 @@ impl Router {
         chosen
     }
 
+    /// A request names that task: counts who would answer it if all variants were in place and idle.
+    fn note_wish(&self, request: &Request, task: &mut Task, (goals, shape): (Goals, Shape)) {
+        if self.store.is_empty() {
+            return;
+        }
+        let budget = match request.deadline.0 {
+            Instant::NEVER => Duration::MAX,
+            _ => request.deadline.slack(request.arrived),
+        };
+        let Task { choices, objectives, wishes, .. } = task;
+        let mut idle = choices
+            .iter()
+            .filter(|(_, choice)| goals.allow(choice.accuracy, choice.cost))
+            .filter_map(|&(place, choice)| self.idle_prospect(request, place, choice, shape));
+        let ask = &mut Ask { budget, prospects: &mut idle };
+        let wished = match goals.objective {
+            None => wishes.policy.choose(ask),
+            Some(objective) => objectives[objective as usize].choose(ask),
+        };
+        if let Some(wished) = wished {
+            wishes.note(wished.variant, request.rows, budget);
+        }
+    }
+
+    /// What a variant would do for that request if it were in place and idle.
+    fn idle_prospect(
+        &self,
+        request: &Request,
+        place: usize,
+        choice: Choice,
+        shape: Shape,
+    ) -> Option<Prospect> {
+        let variant = self.variant(choice.variant).filter(|variant| !variant.retired)?;
+        let lane = variant.lanes.iter().find(|(known, _)| *known == shape.id);
+        let lane = lane.map(|&(_, lane)| self.lanes[lane].estimate.profile());
+        let time = lane.unwrap_or(&variant.spec.profile).time(request.rows);
+        Some(Prospect {
+            variant: choice.variant,
+            place,
+            accuracy: choice.accuracy,
+            cost: choice.cost,
+            wait: Duration::ZERO,
+            time,
+            measured: time,
+            work: time,
+        })
+    }
+
     /// Why nobody may answer.
     fn nearest(&self, choices: &[(usize, Choice)], goals: Goals) -> Rejection {
         let served = |(_, choice): &&(usize, Choice)| self.serving(choice.variant).is_some();

@@ -6,7 +6,8 @@ use models::{BatchId, ExecutorId};
 
 use super::{Batch, Router, key_of};
 use crate::Action;
-use crate::lane::{LaneId, Rank};
+use crate::dispatch::Rank;
+use crate::lane::LaneId;
 
 impl Router {
     /// The run on that executor has ended; the batch behind it starts, unless it is hopeless by now. Returns the lane

@@ -10,7 +10,7 @@ use gpu::{Emulated, Executor, Noise, OnnxCpu, OnnxCuda, device, emulated, onnx};
 use models::ExecutorId;
 
 use crate::config::DeviceChoice;
-use crate::repository::prepare::Place;
+use crate::repository::place::Place;
 
 /// The device on which models are measured, and with what.
 #[derive(Args, Clone, Debug)]

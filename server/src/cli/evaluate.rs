@@ -10,7 +10,8 @@ use models::{Adapter, QUEUE_MAX, Signature, TaskSettings};
 
 use super::devices::DeviceArgs;
 use crate::evaluate::claims::{self, Claim};
-use crate::evaluate::examples::{self, Example, Form};
+use crate::evaluate::example::{Example, Form, Label};
+use crate::evaluate::examples;
 use crate::evaluate::metric::{Answer, Metric, Score, agreement};
 use crate::evaluate::run;
 use crate::profiles::ProfileStore;
@@ -270,8 +271,8 @@ fn metric(args: &EvaluateArgs, rows: &[Example]) -> Result<Metric, String> {
         Some(metric) => metric,
         None if args.reference.is_some() => Metric::Agreement,
         None => match rows.first().and_then(|row| row.label.as_ref()) {
-            Some(examples::Label::Sequence(_)) => Metric::Sequence,
-            Some(examples::Label::Class(_) | examples::Label::Text(_)) | None => Metric::Top1,
+            Some(Label::Sequence(_)) => Metric::Sequence,
+            Some(Label::Class(_) | Label::Text(_)) | None => Metric::Top1,
         },
     };
     if metric.is_by_label() && labelled < rows.len() {

@@ -3,44 +3,14 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use models::{Dim, Signature, TensorSpec};
+use models::TensorSpec;
 
+use super::example::{Example, Form, Label, fit};
 use super::npz::{Array, Elements};
 use super::{folder, npz, sheet};
 
 /// Rows beyond this are a mistake: all of them are held in memory.
 const ROWS_MAX: usize = 1_000_000;
-
-/// One row to be answered.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Example {
-    /// Shape of each input without its batch axis, in the model's order.
-    pub inner: Vec<Vec<i64>>,
-    /// Raw elements of each input.
-    pub tensors: Vec<Bytes>,
-    /// What is right, where it is known.
-    pub label: Option<Label>,
-}
-
-/// The right answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Label {
-    /// The number of a class.
-    Class(i64),
-    /// The name of a class, or a text to be read.
-    Text(String),
-    /// Codes in order.
-    Sequence(Vec<i64>),
-}
-
-/// What rows are to look like.
-#[derive(Clone, Copy, Debug)]
-pub struct Form<'a> {
-    /// The model's inputs and outputs.
-    pub signature: &'a Signature,
-    /// What the labels are called; `label`, `labels` or the name of an output by default.
-    pub label: Option<&'a str>,
-}
 
 /// What ends with these can be read.
 const ALLOWED: &str = "a .npz, .csv or .jsonl file, or a folder with a sub-folder for each class";
@@ -170,31 +140,6 @@ fn split(array: &Array, spec: &TensorSpec, batched: bool) -> Result<Vec<Row>, St
     Ok((0..rows).map(|row| (inner.clone(), bytes.slice(row * size..(row + 1) * size))).collect())
 }
 
-/// The shape that a row of that shape has as an input, without the batch axis. Axes of length 1 that the model has in
-/// front may be left out.
-///
-/// # Errors
-/// It is not a row of that input.
-pub(super) fn fit(inner: &[i64], spec: &TensorSpec, batched: bool) -> Result<Vec<i64>, String> {
-    let wanted = &spec.dims[usize::from(batched)..];
-    let is = |dim: &Dim, length: i64| match dim {
-        Dim::Fixed(_) => dim.protocol() == length,
-        Dim::Any(_) => length >= 0,
-    };
-    let missing = wanted.len().saturating_sub(inner.len());
-    let shape: Vec<i64> = std::iter::repeat_n(1, missing).chain(inner.iter().copied()).collect();
-    let fits = shape.len() == wanted.len()
-        && wanted.iter().zip(&shape).all(|(dim, &length)| is(dim, length));
-    if fits {
-        return Ok(shape);
-    }
-    let wanted: Vec<_> = wanted.iter().map(|dim| dim.protocol().to_string()).collect();
-    Err(format!(
-        "has rows of shape {inner:?}; allowed is [{}], where -1 stands for any length",
-        wanted.join(", ")
-    ))
-}
-
 fn labels(array: &Array) -> Result<Vec<Label>, String> {
     let rows = array.shape.first().copied().unwrap_or(0);
     let rows = usize::try_from(rows).unwrap_or(0);
@@ -225,7 +170,7 @@ fn labels(array: &Array) -> Result<Vec<Label>, String> {
 
 #[cfg(test)]
 mod tests {
-    use models::DataType;
+    use models::{DataType, Dim, Signature};
 
     use super::*;
     use crate::evaluate::npz::tests::{npy, zip};

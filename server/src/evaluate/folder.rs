@@ -6,7 +6,7 @@ use bytes::Bytes;
 use models::{Dim, TensorSpec};
 use serde::Deserialize;
 
-use super::examples::{Example, Form, Label, fit};
+use super::example::{Example, Form, Label, fit};
 use super::npz::{Elements, read_npy};
 use super::sheet::label_of;
 use crate::http::decode::{Envelope, decode};

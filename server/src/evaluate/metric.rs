@@ -2,7 +2,7 @@
 
 use models::{DataType, Signature, TensorSpec};
 
-use super::examples::Label;
+use super::example::Label;
 use crate::answer::numbers;
 
 /// How answers are scored.

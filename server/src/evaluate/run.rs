@@ -6,7 +6,7 @@ use std::time::Duration;
 use gpu::{Batch, InputPart, LoadedModel, Output, Timing};
 use models::{Adapter, BatchId, DataType, VariantId};
 
-use super::examples::Example;
+use super::example::Example;
 use crate::answer;
 use crate::service::Loaded;
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use models::{DataType, TensorSpec};
 use serde_json::value::RawValue;
 
-use super::examples::{Example, Form, Label, fit};
+use super::example::{Example, Form, Label, fit};
 use crate::tensor;
 
 /// Reads the rows of a CSV file.

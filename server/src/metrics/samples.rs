@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 
 use super::histogram::DurationHistogram;
-use super::table::{Kind, Metric, Unit};
+use super::metric::{Kind, Metric, Unit};
 
 const INFALLIBLE: &str = "writing to a string cannot fail";
 

@@ -3,10 +3,10 @@
 //! The `nv_*` names are those of Triton Inference Server, so that its dashboards and autoscalers work unchanged; the
 //! histograms in microseconds are those proposed in its pull request core#474. The others are ours.
 
-use metrics::Recorder;
 use router::Rejection;
 
 use super::histogram::BOUNDS_US;
+use super::metric::{Kind, Metric, Unit};
 use super::model::{Deadline, ModelMetrics, Phase};
 use super::name;
 use super::process::Process;
@@ -15,84 +15,10 @@ use super::samples::Samples;
 
 /// One row of the table.
 #[derive(Debug)]
-pub struct Metric {
-    /// The name on the wire.
-    pub name: &'static str,
-    /// How it moves.
-    pub kind: Kind,
-    /// What it counts.
-    pub unit: Unit,
-    /// A sentence.
-    pub help: &'static str,
-    /// Upper bounds of a histogram's buckets: microseconds of a time, else rows; empty for other kinds.
-    pub buckets: &'static [u64],
+pub struct Row {
+    /// What it is.
+    pub metric: Metric,
     pub(super) source: Source,
-}
-
-/// How a metric moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Only up.
-    Counter,
-    /// Up and down.
-    Gauge,
-    /// A count for each bucket.
-    Histogram,
-}
-
-impl Metric {
-    /// Tells a recorder what this metric is.
-    pub(super) fn describe(&self, to: &dyn Recorder) {
-        let (name, unit, help) = (self.name.into(), self.unit.described(), self.help.into());
-        match self.kind {
-            Kind::Counter => to.describe_counter(name, unit, help),
-            Kind::Gauge => to.describe_gauge(name, unit, help),
-            Kind::Histogram => to.describe_histogram(name, unit, help),
-        }
-    }
-}
-
-impl Kind {
-    /// Its name on the wire.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        }
-    }
-}
-
-/// What a metric counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each says itself")]
-pub enum Unit {
-    Requests,
-    Rows,
-    Batches,
-    Models,
-    Seconds,
-    Milliseconds,
-    Microseconds,
-    Bytes,
-    Ratio,
-}
-
-impl Unit {
-    /// In the words of the `metrics` crate, which has none for a ratio.
-    fn described(self) -> Option<metrics::Unit> {
-        match self {
-            Self::Requests | Self::Rows | Self::Batches | Self::Models => {
-                Some(metrics::Unit::Count)
-            }
-            Self::Seconds => Some(metrics::Unit::Seconds),
-            Self::Milliseconds => Some(metrics::Unit::Milliseconds),
-            Self::Microseconds => Some(metrics::Unit::Microseconds),
-            Self::Bytes => Some(metrics::Unit::Bytes),
-            Self::Ratio => None,
-        }
-    }
 }
 
 /// Where the numbers come from.
@@ -114,8 +40,9 @@ const fn counter(
     unit: Unit,
     help: &'static str,
     read: fn(&ModelMetrics, &mut Samples<'_>),
-) -> Metric {
-    Metric { name, kind: Kind::Counter, unit, help, buckets: &[], source: Source::Model(read) }
+) -> Row {
+    let metric = Metric { name, kind: Kind::Counter, unit, help, buckets: &[] };
+    Row { metric, source: Source::Model(read) }
 }
 
 const fn gauge(
@@ -123,8 +50,9 @@ const fn gauge(
     unit: Unit,
     help: &'static str,
     read: fn(&ModelMetrics, &mut Samples<'_>),
-) -> Metric {
-    Metric { name, kind: Kind::Gauge, unit, help, buckets: &[], source: Source::Model(read) }
+) -> Row {
+    let metric = Metric { name, kind: Kind::Gauge, unit, help, buckets: &[] };
+    Row { metric, source: Source::Model(read) }
 }
 
 const fn histogram(
@@ -133,8 +61,9 @@ const fn histogram(
     help: &'static str,
     buckets: &'static [u64],
     read: fn(&ModelMetrics, &mut Samples<'_>),
-) -> Metric {
-    Metric { name, kind: Kind::Histogram, unit, help, buckets, source: Source::Model(read) }
+) -> Row {
+    let metric = Metric { name, kind: Kind::Histogram, unit, help, buckets };
+    Row { metric, source: Source::Model(read) }
 }
 
 const fn machine(
@@ -142,13 +71,14 @@ const fn machine(
     unit: Unit,
     help: &'static str,
     read: fn(&Process, &mut Samples<'_>),
-) -> Metric {
-    Metric { name, kind: Kind::Gauge, unit, help, buckets: &[], source: Source::Process(read) }
+) -> Row {
+    let metric = Metric { name, kind: Kind::Gauge, unit, help, buckets: &[] };
+    Row { metric, source: Source::Process(read) }
 }
 
 /// Every metric, in the order of the scrape.
 #[rustfmt::skip] // One row, one or two lines: a table is read down its columns.
-pub static ALL: [Metric; 57] = [
+pub static ALL: [Row; 57] = [
     counter("nv_inference_request_success", Unit::Requests, "Requests answered.",
         |model, to| to.value(model.answered_requests())),
     counter("nv_inference_request_failure", Unit::Requests, "Requests not answered, by Triton's reasons.", failures),

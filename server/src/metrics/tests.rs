@@ -102,7 +102,7 @@ fn a_scrape_states_help_and_type_of_each_metric_once_and_before_its_samples() {
             assert!(line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(), "{line}");
         }
     }
-    assert_eq!(stated, ALL.iter().map(|metric| metric.name).collect::<Vec<_>>());
+    assert_eq!(stated, ALL.iter().map(|row| row.metric.name).collect::<Vec<_>>());
 }
 
 #[test]
@@ -174,10 +174,12 @@ fn batches_beyond_the_largest_counted_size_count_as_that_size() {
 
 #[test]
 fn names_are_unique_and_ours_say_their_unit() {
-    let mut names: Vec<_> = ALL.iter().map(|metric| metric.name).collect();
+    let mut names: Vec<_> = ALL.iter().map(|row| row.metric.name).collect();
     names.sort_unstable();
     assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
-    for metric in ALL.iter().filter(|metric| metric.name.starts_with("punctual_")) {
+    for metric in
+        ALL.iter().map(|row| &row.metric).filter(|metric| metric.name.starts_with("punctual_"))
+    {
         let base = metric.name.strip_suffix("_total");
         assert_eq!(metric.kind == Kind::Counter, base.is_some(), "{}", metric.name);
         let base = base.unwrap_or(metric.name);

@@ -6,8 +6,7 @@ use models::{ModelDescription, VersionPolicy};
 
 use super::files::Beside;
 use super::loader::Load;
-use super::origin::threads_on;
-use super::prepare::Place;
+use super::place::{Place, threads_on};
 
 /// The versions that the model's policy asks for, of those that are there.
 ///

@@ -8,7 +8,7 @@ use gpu::{LoadedModel, ModelSource};
 use models::ExecutorId;
 
 use super::overrides::Overridden;
-use super::prepare::Place;
+use super::place::{Place, load_on, threads_on};
 use super::scan::{Files, stamp};
 use super::sessions::Sessions;
 use crate::carrier::Bring;
@@ -63,25 +63,4 @@ impl Origin {
         }
         Ok(())
     }
-}
-
-/// Threads of a run there, of a model that asks for so many.
-pub(super) fn threads_on(place: &Place, asked: Option<u32>) -> u32 {
-    asked.unwrap_or(place.cores).clamp(1, place.cores.max(1))
-}
-
-/// Loads a model on a place. Threads that a runtime starts inherit the priority of the thread that loads, so
-/// where there are any it must not be this one.
-pub(super) fn load_on(
-    place: &Place,
-    source: &ModelSource,
-    sessions: &Sessions,
-) -> Result<Box<dyn LoadedModel>, String> {
-    let loaded = if source.threads > 1 {
-        let (executor, source) = (Arc::clone(&place.executor), source.clone());
-        sessions.run(move || executor.load(&source))
-    } else {
-        place.executor.load(source)
-    };
-    loaded.map_err(|error| error.to_string())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use batcher::Instant;
 use gpu::measure::{Batching, Probe};
-use gpu::{Executor, LoadedModel, ModelSource};
+use gpu::{LoadedModel, ModelSource};
 use models::{
     BatchingMode, DeviceKind, Dim, ExecutorId, LatencyProfile, ModelDescription, ModelFiles,
     ProfilePoint, QUEUE_MAX, Signature, TaskSettings,
@@ -19,7 +19,8 @@ use super::Prepare;
 use super::files::{self, Beside};
 use super::limits;
 use super::loader::Load;
-use super::origin::{Origin, load_on, threads_on};
+use super::origin::Origin;
+use super::place::{Place, load_on, threads_on};
 use super::sessions::Sessions;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -28,19 +29,6 @@ use crate::service::{Loaded, Movable};
 
 /// Where a model that cannot be measured is assumed to be, until its runs say better.
 const UNMEASURED: Duration = Duration::from_millis(10);
-
-/// An executor as the loader sees it.
-#[derive(Clone)]
-pub struct Place {
-    /// Its number.
-    pub id: ExecutorId,
-    /// Its backend.
-    pub executor: Arc<dyn Executor>,
-    /// Its cores; 1 for other devices.
-    pub cores: u32,
-    /// The time of any model, where it needs no measuring: that of an emulated device.
-    pub known: Option<LatencyProfile>,
-}
 
 /// Prepares models for a set of executors.
 pub struct Workshop {

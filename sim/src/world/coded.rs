@@ -10,8 +10,7 @@ use router::compose::coded::{CodedStep, Coder, GroupId, Own, Seat, Terms};
 use router::{Event, Rejection};
 
 use super::arrivals::Wanted;
-use super::composed::{Part, Told};
-use super::forms::accuracy;
+use super::part::{Part, Told};
 use super::{Happening, World, variant};
 use crate::Violation;
 
@@ -72,7 +71,7 @@ impl World {
         let Some(coded) = self.compositions.coded(task) else { return Ok(()) };
         let (seat, model) = (Seat(coded.next), coded.model);
         coded.next += 1;
-        let limit = accuracy(&self.models[model]);
+        let limit = self.models[model].accuracy();
         let right = difficulties.iter().filter(|difficulty| **difficulty < limit).count();
         let right = right as f64 / difficulties.len() as f64;
         let seated = Seated { id, arrived, deadline, right, coded: false, lost: None };

@@ -7,13 +7,13 @@ use batcher::{Deadline, Instant, Request, RequestId};
 use models::{Cost, Goals, TaskId, VariantId};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
-use router::compose::coded::{GroupId, Seat};
 use router::compose::{AskId, Compose, End, Heard, Step, Vote, Why, hedge};
 use router::{Event, Rejection, Shape, ShapeId};
 
 use super::arrivals::Wanted;
 use super::coded::Coded;
-use super::forms::{Composition, Form, RIGHT, accuracy};
+use super::forms::{Composition, Form, RIGHT};
+use super::part::{Part, Told};
 use super::{Asked, ELEMENTS, Happening, World, variant};
 use crate::{Scenario, Violation};
 
@@ -25,26 +25,6 @@ pub(super) struct Compositions {
     /// What became of requests to variants and has not been told.
     told: VecDeque<(Part, Told)>,
     rng: Pcg64Mcg,
-}
-
-/// What a request to a variant is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    /// One request: which, and which of those it asked.
-    Whole { whole: u64, ask: AskId },
-    /// One that is coded with others of its task.
-    Seat { task: TaskId, seat: Seat },
-    /// The sum of a group.
-    Parity { task: TaskId, group: GroupId },
-}
-
-/// What became of it.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Told {
-    Entered(Duration),
-    Answered,
-    Refused(Rejection),
-    Failed,
 }
 
 /// A request while its variants are asked.
@@ -190,7 +170,7 @@ impl World {
                 Heard::Refused
             }
             Told::Answered => {
-                let accuracy = accuracy(&self.models[asked.model]);
+                let accuracy = self.models[asked.model].accuracy();
                 let vote = |row: &u32| composition.vote(accuracy, whole.rows[*row as usize], rng);
                 asked.votes = asked.rows.iter().map(vote).collect();
                 Heard::Answered(&asked.votes)

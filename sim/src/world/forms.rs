@@ -124,10 +124,6 @@ fn ballots<'a>(ensemble: &EnsembleSpec, models: impl Iterator<Item = &'a Model>)
     Ballots { voters: voters.map(voter).collect(), at_once, agreement: ensemble.agreement }
 }
 
-pub(super) fn accuracy(model: &Model) -> f64 {
-    model.spec.answers.as_ref().map_or(0.0, |answers| answers.accuracy.into())
-}
-
 /// What a variant that is right so often says of a row so hard.
 fn vote(accuracy: f64, difficulty: f64, strays: f64) -> Vote {
     let ahead = (accuracy - difficulty) / (2.0 * (1.0 - accuracy).max(f64::EPSILON));
