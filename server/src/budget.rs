@@ -1,4 +1,4 @@
-//! Bytes of the request bodies and messages that are held at once, those of HTTP and gRPC together.
+//! Bytes of requests and answers that are held at once, those of HTTP and gRPC together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,6 +27,11 @@ impl Budget {
     #[must_use]
     pub fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
+    }
+
+    /// Holds so many more bytes of an answer: made it is sent, and only later requests pay for it.
+    pub(crate) fn hold_answer(&self, bytes: usize) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Holds so many more bytes, which must be released even where they are too many.

@@ -110,6 +110,8 @@ pub struct HttpConfig {
     pub header_timeout: Duration,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// How long a client may take nothing of its answers.
+    pub send_timeout: Duration,
 }
 
 /// Why the settings cannot be followed.
@@ -262,6 +264,7 @@ fn http(flags: &Flags, listen: Option<(IpAddr, u16)>) -> HttpConfig {
         header_bytes_max: flags.http_header_bytes_max.unwrap_or(32 << 10),
         header_timeout: flags.http_header_timeout.map_or(MINUTE, |span| span.0),
         body_timeout: flags.http_body_timeout.map_or(MINUTE, |span| span.0),
+        send_timeout: flags.send_timeout.map_or(MINUTE, |span| span.0),
     }
 }
 
@@ -272,6 +275,7 @@ fn grpc_limits(flags: &Flags, bodies_bytes_max: usize) -> GrpcLimits {
     GrpcLimits {
         message_bytes_max: message_bytes_max.min(bodies_bytes_max),
         message_timeout: flags.grpc_message_timeout.map_or(usual.message_timeout, |span| span.0),
+        send_timeout: flags.send_timeout.map_or(usual.send_timeout, |span| span.0),
         ..usual
     }
 }

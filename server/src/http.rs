@@ -40,6 +40,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// How long a client may take nothing of its answers.
+    pub send_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -49,12 +51,13 @@ impl Default for Limits {
             header_bytes_max: 32 << 10,
             header_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
+            send_timeout: Duration::from_secs(60),
         }
     }
 }
 
 /// Serves the protocol until `shutdown` completes; returns when every request that had arrived is answered. Bodies are
-/// held within `budget`, and answered 503 beyond. Dropping the future closes all connections at once.
+/// held within `budget`, as answers are, and answered 503 beyond. Dropping the future closes all connections at once.
 pub async fn serve(
     listener: TcpListener,
     service: Arc<Service>,
@@ -73,13 +76,14 @@ pub async fn serve(
             }
         })
     };
-    connection::accept(listener, limits, answering, shutdown).await;
+    connection::accept(listener, (limits, &budget), answering, shutdown).await;
 }
 
-/// Serves `render()` as `/metrics` until `shutdown` completes.
+/// Serves `render()` as `/metrics` until `shutdown` completes. Pages are held within `budget`.
 pub async fn serve_metrics(
     listener: TcpListener,
     render: impl Fn() -> String + Send + Sync + 'static,
+    budget: Arc<Budget>,
     shutdown: impl Future<Output = ()>,
 ) {
     let render = Arc::new(render);
@@ -94,7 +98,7 @@ pub async fn serve_metrics(
     };
     // Scrapers are few: a small limit keeps this port harmless.
     let limits = Limits { connections_max: 64, ..Limits::default() };
-    connection::accept(listener, limits, answering, shutdown).await;
+    connection::accept(listener, (limits, &budget), answering, shutdown).await;
 }
 
 fn metrics_page<B>(request: &Request<B>, render: impl Fn() -> String) -> Response<Body> {

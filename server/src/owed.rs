@@ -1,13 +1,22 @@
 //! What a connection owes its client: answers to the requests that have arrived whole, and the bytes of answers that
-//! the client has yet to take. When the server ends, a connection that owes nothing is closed.
+//! the client has yet to take. When the server ends, a connection that owes nothing is closed; one whose client takes
+//! nothing is closed at any time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use bytes::Bytes;
+
+use crate::budget::Budget;
+
 /// What one connection owes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Owed {
+    /// That of all connections.
+    budget: Arc<Budget>,
     answers: AtomicUsize,
+    /// Bytes of answers that are made, and neither written nor given up.
+    made: AtomicUsize,
     /// The last write was not taken.
     blocked: AtomicBool,
     /// Bytes written so far.
@@ -15,6 +24,18 @@ pub struct Owed {
 }
 
 impl Owed {
+    /// Nothing yet; the bytes of answers will be held within `budget`.
+    #[must_use]
+    pub fn new(budget: &Arc<Budget>) -> Arc<Self> {
+        Arc::new(Self {
+            budget: Arc::clone(budget),
+            answers: AtomicUsize::new(0),
+            made: AtomicUsize::new(0),
+            blocked: AtomicBool::new(false),
+            written: AtomicUsize::new(0),
+        })
+    }
+
     /// One answer more, until the promise is dropped.
     #[must_use]
     pub fn promise(self: &Arc<Self>) -> Promise {
@@ -22,9 +43,21 @@ impl Owed {
         Promise(Arc::clone(self))
     }
 
+    /// Counts bytes of an answer until they are written or given up.
+    pub(crate) fn made(self: &Arc<Self>, bytes: Bytes) -> Bytes {
+        self.budget.hold_answer(bytes.len());
+        self.made.fetch_add(bytes.len(), Ordering::Relaxed);
+        Bytes::from_owner(Made { bytes, owed: Arc::clone(self) })
+    }
+
     /// Whether there is an answer to be made, or bytes that the client does not take yet.
     pub(crate) fn any(&self) -> bool {
-        self.answers.load(Ordering::Relaxed) > 0 || self.blocked.load(Ordering::Relaxed)
+        self.answers.load(Ordering::Relaxed) > 0 || self.unsent()
+    }
+
+    /// Whether there are bytes that the client does not take yet.
+    pub(crate) fn unsent(&self) -> bool {
+        self.made.load(Ordering::Relaxed) > 0 || self.blocked.load(Ordering::Relaxed)
     }
 
     pub(crate) fn written(&self) -> usize {
@@ -44,8 +77,34 @@ impl Owed {
 #[derive(Debug)]
 pub struct Promise(Arc<Owed>);
 
+impl Promise {
+    /// See [`Owed::made`].
+    pub(crate) fn made(&self, bytes: Bytes) -> Bytes {
+        self.0.made(bytes)
+    }
+}
+
 impl Drop for Promise {
     fn drop(&mut self) {
         self.0.answers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Bytes of an answer on their way out.
+struct Made {
+    bytes: Bytes,
+    owed: Arc<Owed>,
+}
+
+impl AsRef<[u8]> for Made {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        self.owed.made.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+        self.owed.budget.release(self.bytes.len());
     }
 }

@@ -27,6 +27,9 @@ pub(crate) const LOOKS_OF_MANY: usize = 100;
 /// HTTP/1 hands its answers to the system before it is looked at.
 pub(crate) const LOOKS_OF_ONE: usize = 0;
 
+/// Looks in the time within which a client must take some of its answers.
+const LOOKS_AT_SENDING: u32 = 4;
+
 /// Less than this between two looks is no answer, but a client's pings.
 const PROGRESS_BYTES: usize = 1024;
 
@@ -139,18 +142,62 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// Drives a connection until its client leaves or, once `stop` is true, until it owes nothing at so many looks more.
+/// When a connection is closed by us.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Looks {
+    /// When the server ends: once it owes nothing at so many looks more.
+    pub(crate) at_end: usize,
+    /// At any time: once its client takes nothing of its answers for so long, or up to a quarter longer.
+    pub(crate) send_timeout: Duration,
+}
+
+/// Whether a client takes what it is sent.
+#[derive(Debug, Default)]
+struct Taking {
+    /// Bytes written when it last did.
+    written: usize,
+    /// Looks since.
+    looks: u32,
+}
+
+impl Taking {
+    /// One look; says whether it has been the last.
+    fn look(&mut self, owed: &Owed) -> bool {
+        let written = owed.written();
+        if !owed.unsent() || written.wrapping_sub(self.written) >= PROGRESS_BYTES {
+            *self = Self { written, looks: 0 };
+        } else {
+            self.looks += 1;
+        }
+        self.looks > LOOKS_AT_SENDING
+    }
+}
+
+/// Drives a connection until its client leaves or takes nothing or, once `stop` is true, until it owes nothing.
 pub(crate) async fn see_through<C: GracefulConnection>(
     connection: C,
     owed: &Owed,
     mut stop: watch::Receiver<bool>,
-    looks: usize,
+    looks: Looks,
 ) -> Result<(), C::Error> {
     let mut connection = pin!(connection);
-    tokio::select! {
-        biased;
-        ended = connection.as_mut() => return ended,
-        _ = stop.wait_for(|stop| *stop) => {}
+    let mut taking = Taking::default();
+    let mut look = interval((looks.send_timeout / LOOKS_AT_SENDING).max(LOOK_EVERY));
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => return ended,
+            _ = stop.wait_for(|stop| *stop) => break,
+            _ = look.tick() => {}
+        }
+        if taking.look(owed) {
+            let seconds = looks.send_timeout.as_secs_f64();
+            tracing::debug!(
+                seconds,
+                "a client took nothing of its answers and is cut off (--send-timeout)"
+            );
+            return Ok(());
+        }
     }
     connection.as_mut().graceful_shutdown();
     let mut look = interval(LOOK_EVERY);
@@ -164,10 +211,39 @@ pub(crate) async fn see_through<C: GracefulConnection>(
         let progress = owed.written().wrapping_sub(written) >= PROGRESS_BYTES;
         if owed.any() || progress {
             (written, quiet) = (owed.written(), 0);
-        } else if quiet >= looks {
+        } else if quiet >= looks.at_end {
             return Ok(());
         } else {
             quiet += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::budget::Budget;
+
+    #[test]
+    fn a_client_takes_its_answers_as_long_as_some_bytes_go() {
+        let owed = Owed::new(&Arc::new(Budget::new(1 << 20)));
+        let mut taking = Taking::default();
+        let mut looks_until_last =
+            |most: usize| (1..=most).find(|_| taking.look(&owed)).unwrap_or(usize::MAX);
+        assert_eq!(looks_until_last(100), usize::MAX, "there is nothing to take");
+        let answer = owed.made(Bytes::from(vec![0; 100_000]));
+        for _ in 0..20 {
+            owed.note_write(Some(PROGRESS_BYTES / 4));
+            assert_eq!(looks_until_last(1), usize::MAX, "slow, but it takes some");
+        }
+        // Pings are written too.
+        owed.note_write(Some(17));
+        assert!(looks_until_last(100) <= LOOKS_AT_SENDING as usize + 1);
+        drop(answer);
+        assert_eq!(looks_until_last(100), usize::MAX);
+        owed.note_write(None);
+        assert_eq!(looks_until_last(100), LOOKS_AT_SENDING as usize + 1, "the last write waits");
     }
 }

@@ -326,7 +326,8 @@ async fn http2_without_tls_is_served_on_the_same_port() {
 async fn the_metrics_port_serves_metrics_and_nothing_else() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve_metrics(listener, || "up 1\n".to_owned(), std::future::pending()));
+    let budget = Arc::new(Budget::new(1 << 20));
+    tokio::spawn(serve_metrics(listener, || "up 1\n".to_owned(), budget, std::future::pending()));
     let (stop, _) = oneshot::channel();
     let server = Server { address, stop, ended: tokio::spawn(async {}) };
     let page = server.get("/metrics").await;

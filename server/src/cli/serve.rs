@@ -249,7 +249,7 @@ impl Listeners {
         }
         if let Some(listener) = self.grpc {
             let (service, shutdown) = (Arc::clone(service), shutdown.clone());
-            let limits = config.grpc_limits;
+            let (limits, budget) = (config.grpc_limits, Arc::clone(&budget));
             serving.spawn(async move {
                 let served = grpc::serve(listener, service, limits, budget, &shutdown);
                 if let Err(error) = served.await {
@@ -260,7 +260,7 @@ impl Listeners {
         if let Some(listener) = self.metrics {
             let service = Arc::clone(service);
             let render = move || service.render_metrics();
-            serving.spawn(http::serve_metrics(listener, render, shutdown.closed()));
+            serving.spawn(http::serve_metrics(listener, render, budget, shutdown.closed()));
         }
         serving
     }
@@ -272,6 +272,7 @@ fn http_limits(config: &HttpConfig) -> http::Limits {
         header_bytes_max: config.header_bytes_max,
         header_timeout: config.header_timeout,
         body_timeout: config.body_timeout,
+        send_timeout: config.send_timeout,
     }
 }
 

@@ -28,10 +28,13 @@ pub struct Flags {
     /// Seconds that accepted requests get to finish after SIGTERM, before the exit code is 1 [default: 30]
     #[arg(long, value_name = "SECONDS", help_heading = "Server")]
     pub exit_timeout_secs: Option<u64>,
-    /// Bytes of all request bodies and messages held at once, of HTTP and gRPC together [default: 1073741824]
+    /// Bytes of all requests and answers held at once, of HTTP and gRPC together; more requests are refused [default: 1073741824]
     #[arg(long, alias = "http-bodies-bytes-max", value_name = "BYTES", help_heading = "Server")]
     #[serde(alias = "http-bodies-bytes-max")]
     pub bodies_bytes_max: Option<usize>,
+    /// How long a client may take nothing of its answers before it is cut off [default: 60s]
+    #[arg(long, value_name = "TIME", help_heading = "Server")]
+    pub send_timeout: Option<Span>,
     /// Memory that is touched before the server is ready and kept for requests; freed memory is not given back to the system
     /// [default: 128MiB]
     #[arg(long, value_name = "SIZE", help_heading = "Server")]

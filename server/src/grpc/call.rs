@@ -184,12 +184,12 @@ impl Framing {
 #[derive(Debug)]
 pub(super) struct Answering {
     body: Body,
-    _call: Arc<Call>,
+    call: Arc<Call>,
 }
 
 impl Answering {
     pub(super) fn new(body: Body, call: Arc<Call>) -> Self {
-        Self { body, _call: call }
+        Self { body, call }
     }
 }
 
@@ -201,7 +201,8 @@ impl HttpBody for Answering {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        frame.map_ok(|frame| frame.map_data(|data| self.call.owed.made(data)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -235,7 +236,7 @@ mod tests {
     #[test]
     fn a_stream_gives_back_what_its_answered_messages_held_and_a_call_the_rest() {
         let budget = Arc::new(Budget::new(100));
-        let call = Call::new(&budget, &Arc::default());
+        let call = Call::new(&budget, &Owed::new(&budget));
         call.hold(40).unwrap();
         let message = call.message(30).unwrap();
         call.hold(50).unwrap();

@@ -33,7 +33,7 @@ use crate::owed::Owed;
 use crate::packed::Packed;
 use crate::service::Service;
 use crate::shutdown::Shutdown;
-use crate::wire::{LOOKS_OF_MANY, Opening, Wire, see_through};
+use crate::wire::{LOOKS_OF_MANY, Looks, Opening, Wire, see_through};
 
 /// What a connection must begin with, and the head of the settings that must follow.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -71,6 +71,8 @@ pub struct Limits {
     pub message_timeout: Duration,
     /// How long a connection may take to say that it speaks HTTP/2.
     pub opening_timeout: Duration,
+    /// How long a client may take nothing of its answers.
+    pub send_timeout: Duration,
     /// Connections that have not said so yet, or wait for a place; the oldest goes for one more.
     pub openings_max: usize,
 }
@@ -82,13 +84,14 @@ impl Default for Limits {
             message_bytes_max: i32::MAX as usize,
             message_timeout: Duration::from_secs(60),
             opening_timeout: Duration::from_secs(10),
+            send_timeout: Duration::from_secs(60),
             openings_max: 1024,
         }
     }
 }
 
 /// Serves gRPC until `shutdown` closes; returns when every call that had arrived is answered. Once `shutdown` has begun,
-/// streams end behind the requests that they have read. Messages are held within `budget`.
+/// streams end behind the requests that they have read. Messages and answers are held within `budget`.
 ///
 /// # Errors
 /// The reflection service cannot be built.
@@ -201,7 +204,8 @@ async fn connection<I: Infer>(
     };
     let Ok(Some((opening, _place))) = begun else { return };
     opened.store(true, Ordering::Relaxed);
-    let owed = Arc::<Owed>::default();
+    let owed = Owed::new(&calls.budget);
+    let looks = Looks { at_end: LOOKS_OF_MANY, send_timeout: calls.limits.send_timeout };
     let calls = Calls { owed: Arc::clone(&owed), ..calls };
     let mut http = http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new())
@@ -214,7 +218,7 @@ async fn connection<I: Infer>(
         .keep_alive_timeout(PING_TIMEOUT);
     let wire = Packed::new(Wire { opening, stream, owed: Arc::clone(&owed) });
     let connection = http.serve_connection(TokioIo::new(wire.clone()), calls);
-    let connection = see_through(connection, &owed, stopping, LOOKS_OF_MANY);
+    let connection = see_through(connection, &owed, stopping, looks);
     if let Err(error) = gathered(connection, |cx| wire.end_turn(cx)).await {
         tracing::debug!(%error, "a gRPC connection ended with an error");
     }
@@ -275,7 +279,7 @@ impl<I: Infer> Calls<I> {
             .clone()
             .send_compressed(CompressionEncoding::Gzip)
             .send_compressed(CompressionEncoding::Deflate);
-        let owed = Arc::default();
+        let owed = Owed::new(&budget);
         Ok(Self { compressing, plain, others, limits, budget, owed, stopping })
     }
 }

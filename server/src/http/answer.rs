@@ -38,18 +38,18 @@ pub struct Body {
     first: Bytes,
     rest: std::vec::IntoIter<Bytes>,
     left: usize,
-    _promise: Option<Promise>,
+    promise: Option<Promise>,
 }
 
 impl Body {
     fn new(first: Bytes, rest: Vec<Bytes>) -> Self {
         let left = first.len() + rest.iter().map(Bytes::len).sum::<usize>();
-        Self { first, rest: rest.into_iter(), left, _promise: None }
+        Self { first, rest: rest.into_iter(), left, promise: None }
     }
 
     /// The body of an answer that is owed until it is sent or dropped.
     pub(super) fn owed(self, promise: Promise) -> Self {
-        Self { _promise: Some(promise), ..self }
+        Self { promise: Some(promise), ..self }
     }
 }
 
@@ -75,6 +75,9 @@ impl hyper::body::Body for Body {
             }
         }
         self.left -= next.len();
+        if let Some(promise) = &self.promise {
+            next = promise.made(next);
+        }
         Poll::Ready(Some(Ok(Frame::data(next))))
     }
 

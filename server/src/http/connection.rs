@@ -17,10 +17,11 @@ use tokio::task::JoinSet;
 
 use super::Limits;
 use super::answer::Body;
+use crate::budget::Budget;
 use crate::gather::gathered;
 use crate::owed::Owed;
 use crate::packed::Packed;
-use crate::wire::{LOOKS_OF_MANY, LOOKS_OF_ONE, Opening, Wire, see_through};
+use crate::wire::{LOOKS_OF_MANY, LOOKS_OF_ONE, Looks, Opening, Wire, see_through};
 
 /// The start of the HTTP/2 preface; no method of HTTP/1 is called `PRI`.
 const PREFACE: [u8; 4] = *b"PRI ";
@@ -48,10 +49,10 @@ const TIMER_EVERY: Duration = Duration::from_secs(1);
 const FULL_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// Accepts until `shutdown`, then lets every connection answer the requests that have arrived. `answering` makes what
-/// answers one connection.
+/// answers one connection; bytes of answers are held within `budget`.
 pub(super) async fn accept<S>(
     listener: TcpListener,
-    limits: Limits,
+    (limits, budget): (Limits, &Arc<Budget>),
     answering: impl Fn(Arc<Owed>) -> S,
     shutdown: impl Future<Output = ()>,
 ) where
@@ -75,7 +76,7 @@ pub(super) async fn accept<S>(
                 let _ = tokio::time::timeout(FULL_TIMEOUT, stream.write_all(FULL)).await;
             }
             Ok((stream, _)) => {
-                let owed = Arc::<Owed>::default();
+                let owed = Owed::new(budget);
                 let answer = answering(Arc::clone(&owed));
                 connections.spawn(serve((stream, owed), limits, answer, stopped.clone()));
             }
@@ -95,7 +96,7 @@ async fn serve<S>(
     (mut stream, owed): (TcpStream, Arc<Owed>),
     limits: Limits,
     answer: S,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
@@ -103,13 +104,15 @@ async fn serve<S>(
     // Answers are small and wanted at once. Failing to say so costs latency only.
     let _ = stream.set_nodelay(true);
     let opening = Opening::read(&mut stream, &PREFACE, 0);
+    let mut ends = stop.clone();
     let opening = tokio::select! {
         opening = tokio::time::timeout(limits.header_timeout, opening) => opening,
-        _ = stop.wait_for(|stop| *stop) => return,
+        _ = ends.wait_for(|stop| *stop) => return,
     };
     let Ok(Ok(opening)) = opening else { return };
     let is_http2 = opening.is(&PREFACE);
     let wire = Wire { opening, stream, owed: Arc::clone(&owed) };
+    let looks = |looks| Looks { at_end: looks, send_timeout: limits.send_timeout };
     let ended = if is_http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
@@ -121,7 +124,7 @@ async fn serve<S>(
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         let wire = Packed::new(wire);
         let connection = builder.serve_connection(TokioIo::new(wire.clone()), answer);
-        let connection = see_through(connection, &owed, stop, LOOKS_OF_MANY);
+        let connection = see_through(connection, &owed, stop, looks(LOOKS_OF_MANY));
         gathered(connection, |cx| wire.end_turn(cx)).await
     } else {
         let mut builder = http1::Builder::new();
@@ -129,8 +132,8 @@ async fn serve<S>(
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
             .max_header_size(limits.header_bytes_max);
-        see_through(builder.serve_connection(TokioIo::new(wire), answer), &owed, stop, LOOKS_OF_ONE)
-            .await
+        let connection = builder.serve_connection(TokioIo::new(wire), answer);
+        see_through(connection, &owed, stop, looks(LOOKS_OF_ONE)).await
     };
     if let Err(error) = ended {
         tracing::trace!(%error, "a connection broke");
@@ -171,7 +174,10 @@ mod tests {
                 }
             })
         };
-        tokio::spawn(accept(listener, Limits::default(), answering, std::future::pending()));
+        tokio::spawn(async move {
+            let budget = Arc::new(Budget::new(1 << 20));
+            accept(listener, (Limits::default(), &budget), answering, std::future::pending()).await;
+        });
         (address, arrived, dropped)
     }
 
@@ -202,5 +208,40 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(10), arrived.notified())
             .await
             .expect("the request arrives whole");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_of_its_answer_is_cut_off_and_holds_no_memory() {
+        /// More than the system's buffers hold.
+        const ANSWER_BYTES: usize = 64 << 20;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let budget = Arc::new(Budget::new(1 << 20));
+        let held = Arc::clone(&budget);
+        let until = async |holds: fn(usize) -> bool| {
+            let held = async {
+                while !holds(held.held()) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(20), held).await.expect("it comes to hold");
+        };
+        let answering = |owed: Arc<Owed>| {
+            service_fn(move |_: Request<Incoming>| {
+                let promise = owed.promise();
+                async move { Ok(Response::new(Body::from(vec![0_u8; ANSWER_BYTES]).owed(promise))) }
+            })
+        };
+        let limits = Limits { send_timeout: Duration::from_millis(50), ..Limits::default() };
+        tokio::spawn(async move {
+            accept(listener, (limits, &budget), answering, std::future::pending()).await;
+        });
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET /x HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+        until(|held| held == ANSWER_BYTES).await;
+        until(|held| held == 0).await;
+        let mut answer = Vec::new();
+        drop(tokio::io::AsyncReadExt::read_to_end(&mut client, &mut answer).await);
+        assert!(answer.len() < ANSWER_BYTES, "it was cut off");
     }
 }

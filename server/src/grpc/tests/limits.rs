@@ -153,6 +153,24 @@ async fn all_messages_together_stay_within_the_budget() {
 }
 
 #[tokio::test]
+async fn answers_that_a_client_does_not_take_are_held_until_it_is_cut_off() {
+    let limits = Limits { send_timeout: SOON, ..Limits::default() };
+    let server = Server::start_within(limits, 1 << 30).await;
+    let asked = tokio_stream::iter((0..4).map(|_| sized("echo", 700_000)));
+    // The client's window has room for the beginning of the first answer only, unless it reads.
+    let answers = server.client().model_stream_infer(asked).await.unwrap().into_inner();
+    let held = async {
+        while server.budget.held() < 600_000 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, held).await.expect("answers are held");
+    server.until_nothing_is_held().await;
+    let got: Vec<_> = timeout(PATIENCE, answers.collect()).await.expect("the stream is cut off");
+    assert!(got.iter().any(Result::is_err), "{} answers and no error", got.len());
+}
+
+#[tokio::test]
 async fn a_stream_holds_only_what_it_has_not_answered() {
     let server = Server::start_within(Limits::default(), 1 << 20).await;
     let (sender, receiver) = mpsc::channel(1);
