@@ -10,7 +10,7 @@ use benches::{
 };
 use clap::Parser;
 use loadgen::client::{Load, Target};
-use loadgen::{Arrivals, Mix, Report, parse_duration};
+use loadgen::{Arrivals, Mix, Record, Report, parse_duration};
 use models::Slo;
 
 /// Drives one model beyond what it can do and says what its answers are still worth.
@@ -30,9 +30,12 @@ struct Cli {
     /// How requests arrive: constant, poisson, or gamma:CV.
     #[arg(long, default_value = "poisson")]
     arrivals: Arrivals,
-    /// How long each load is offered.
-    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    /// How long each load is offered in a round.
+    #[arg(long, default_value = "4s", value_parser = parse_duration)]
     each: Duration,
+    /// Times that all loads are offered in turn: a machine that is slower for some seconds is so for several loads.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
     /// Requests under way while the capacity is measured.
     #[arg(long, default_value_t = 64)]
     in_flight: usize,
@@ -59,6 +62,27 @@ fn main() -> ExitCode {
             eprintln!("bench-overload: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What became of a load's requests, of all rounds.
+#[derive(Default)]
+struct Heard {
+    records: Vec<Record>,
+    /// Answers that were late though the client ran all the time.
+    late_undisturbed: usize,
+}
+
+impl Heard {
+    /// One round more.
+    fn add(&mut self, records: Vec<Record>) {
+        self.late_undisturbed += late_while_client_ran(&records);
+        self.records.extend(records);
+    }
+
+    fn point(&self, load: f64, cli: &Cli) -> Point {
+        let report = Report::of(&self.records, &[&cli.model], cli.each * cli.rounds);
+        Point { load, report, late_undisturbed: self.late_undisturbed }
     }
 }
 
@@ -99,13 +123,7 @@ fn measure(cli: &Cli) -> Result<bool, Error> {
     let servers: Vec<(String, Served)> = servers(cli)?;
     pin(cli.launch.client())?;
     let scale = scale(cli, &target(cli, &servers[0].1))?;
-    let mut lines: Vec<Line> =
-        servers.iter().map(|(name, _)| Line { policy: name.clone(), points: Vec::new() }).collect();
-    for load in &cli.load {
-        for ((_, served), line) in servers.iter().zip(&mut lines) {
-            line.points.push(point(cli, &target(cli, served), *load, &scale)?);
-        }
-    }
+    let lines = lines(cli, &servers, &scale)?;
     for line in &lines {
         println!("\n{}{}", line.policy, if line.policy.is_empty() { "" } else { "\n" });
         print!("{}", table(&line.points, scale.capacity));
@@ -160,14 +178,35 @@ fn scale(cli: &Cli, target: &Target) -> Result<Scale, Error> {
     Ok(Scale { capacity, deadline })
 }
 
-fn point(cli: &Cli, target: &Target, load: f64, scale: &Scale) -> Result<Point, Error> {
-    let mix = Mix::single(&cli.model, Some(Slo { latency: scale.deadline }));
-    let urgent = Traffic::to(target.clone(), mix, cli.seed);
-    let due = Load::open(cli.arrivals, load * scale.capacity, cli.each, cli.seed)?;
-    let records = urgent.records(due, cli.each)?;
-    let report = Report::of(&records, &[&cli.model], cli.each);
-    let late_undisturbed = late_while_client_ran(&records);
-    Ok(Point { load, report, late_undisturbed })
+/// Offers all loads to all servers, round after round.
+fn lines(cli: &Cli, servers: &[(String, Served)], scale: &Scale) -> Result<Vec<Line>, Error> {
+    let heard_of_all = || cli.load.iter().map(|_| Heard::default()).collect::<Vec<_>>();
+    let mut heard: Vec<_> = servers.iter().map(|_| heard_of_all()).collect();
+    for round in 0..cli.rounds {
+        let seed = cli.seed + u64::from(round);
+        for (at, load) in cli.load.iter().enumerate() {
+            for ((_, served), heard) in servers.iter().zip(&mut heard) {
+                let offered = (load * scale.capacity, scale.deadline);
+                heard[at].add(offer(cli, &target(cli, served), offered, seed)?);
+            }
+        }
+    }
+    let line = |((policy, _), heard): (&(String, Served), Vec<Heard>)| {
+        let points = cli.load.iter().zip(heard).map(|(load, heard)| heard.point(*load, cli));
+        Line { policy: policy.clone(), points: points.collect() }
+    };
+    Ok(servers.iter().zip(heard).map(line).collect())
+}
+
+fn offer(
+    cli: &Cli,
+    target: &Target,
+    (rate, deadline): (f64, Duration),
+    seed: u64,
+) -> Result<Vec<Record>, Error> {
+    let mix = Mix::single(&cli.model, Some(Slo { latency: deadline }));
+    let due = Load::open(cli.arrivals, rate, cli.each, seed)?;
+    Traffic::to(target.clone(), mix, seed).records(due, cli.each)
 }
 
 fn side_by_side(lines: &[Line], capacity: f64) -> Table {
