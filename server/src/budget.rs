@@ -29,6 +29,11 @@ impl Budget {
         self.held.load(Ordering::Relaxed)
     }
 
+    /// So much is held that clients who do not take their answers stand in the way of others.
+    pub(crate) fn scarce(&self) -> bool {
+        self.held() > self.bytes_max / 2
+    }
+
     /// Holds so many more bytes of an answer: made it is sent, and only later requests pay for it.
     pub(crate) fn hold_answer(&self, bytes: usize) {
         self.held.fetch_add(bytes, Ordering::Relaxed);
@@ -43,7 +48,7 @@ impl Budget {
         let bytes_max = self.bytes_max;
         Err(Failure::Crowded(Refusal {
             error: format!(
-                "the requests being received and answered hold more than the {bytes_max} bytes that --bodies-bytes-max \
+                "the requests and answers under way hold more than the {bytes_max} bytes that --bodies-bytes-max \
                  allows in all: try again later"
             ),
             reason: "bodies_full",

@@ -57,7 +57,7 @@ pub struct Config {
     pub grpc: Option<(IpAddr, u16)>,
     /// What a client of gRPC may cost.
     pub grpc_limits: GrpcLimits,
-    /// Bytes of all bodies and messages held at once.
+    /// Bytes of all requests and answers held at once; more requests are refused.
     pub bodies_bytes_max: usize,
     /// The address and port of metrics, unless they are off.
     pub metrics: Option<(IpAddr, u16)>,

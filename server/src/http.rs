@@ -57,7 +57,7 @@ impl Default for Limits {
 }
 
 /// Serves the protocol until `shutdown` completes; returns when every request that had arrived is answered. Bodies are
-/// held within `budget`, as answers are, and answered 503 beyond. Dropping the future closes all connections at once.
+/// held within `budget`, against which answers count, and answered 503 beyond. Dropping the future closes all connections at once.
 pub async fn serve(
     listener: TcpListener,
     service: Arc<Service>,
@@ -79,7 +79,7 @@ pub async fn serve(
     connection::accept(listener, (limits, &budget), answering, shutdown).await;
 }
 
-/// Serves `render()` as `/metrics` until `shutdown` completes. Pages are held within `budget`.
+/// Serves `render()` as `/metrics` until `shutdown` completes. Pages count against `budget`.
 pub async fn serve_metrics(
     listener: TcpListener,
     render: impl Fn() -> String + Send + Sync + 'static,

@@ -1,6 +1,6 @@
 //! What a connection owes its client: answers to the requests that have arrived whole, and the bytes of answers that
 //! the client has yet to take. When the server ends, a connection that owes nothing is closed; one whose client takes
-//! nothing is closed at any time.
+//! nothing is closed where memory is scarce.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,8 +15,8 @@ pub struct Owed {
     /// That of all connections.
     budget: Arc<Budget>,
     answers: AtomicUsize,
-    /// Bytes of answers that are made, and neither written nor given up.
-    made: AtomicUsize,
+    /// Bytes of answers of which not all is written, and which are not given up.
+    untaken: AtomicUsize,
     /// The last write was not taken.
     blocked: AtomicBool,
     /// Bytes written so far.
@@ -30,7 +30,7 @@ impl Owed {
         Arc::new(Self {
             budget: Arc::clone(budget),
             answers: AtomicUsize::new(0),
-            made: AtomicUsize::new(0),
+            untaken: AtomicUsize::new(0),
             blocked: AtomicBool::new(false),
             written: AtomicUsize::new(0),
         })
@@ -44,20 +44,21 @@ impl Owed {
     }
 
     /// Counts bytes of an answer until they are written or given up.
-    pub(crate) fn made(self: &Arc<Self>, bytes: Bytes) -> Bytes {
+    pub(crate) fn counted(self: &Arc<Self>, bytes: Bytes) -> Bytes {
         self.budget.hold_answer(bytes.len());
-        self.made.fetch_add(bytes.len(), Ordering::Relaxed);
-        Bytes::from_owner(Made { bytes, owed: Arc::clone(self) })
+        self.untaken.fetch_add(bytes.len(), Ordering::Relaxed);
+        Bytes::from_owner(Counted { bytes, owed: Arc::clone(self) })
     }
 
     /// Whether there is an answer to be made, or bytes that the client does not take yet.
     pub(crate) fn any(&self) -> bool {
-        self.answers.load(Ordering::Relaxed) > 0 || self.unsent()
+        self.answers.load(Ordering::Relaxed) > 0 || self.blocked.load(Ordering::Relaxed)
     }
 
-    /// Whether there are bytes that the client does not take yet.
-    pub(crate) fn unsent(&self) -> bool {
-        self.made.load(Ordering::Relaxed) > 0 || self.blocked.load(Ordering::Relaxed)
+    /// Whether there are bytes that the client does not take, and others could use the memory.
+    pub(crate) fn in_the_way(&self) -> bool {
+        let untaken = self.untaken.load(Ordering::Relaxed) > 0;
+        (untaken || self.blocked.load(Ordering::Relaxed)) && self.budget.scarce()
     }
 
     pub(crate) fn written(&self) -> usize {
@@ -78,9 +79,9 @@ impl Owed {
 pub struct Promise(Arc<Owed>);
 
 impl Promise {
-    /// See [`Owed::made`].
-    pub(crate) fn made(&self, bytes: Bytes) -> Bytes {
-        self.0.made(bytes)
+    /// See [`Owed::counted`].
+    pub(crate) fn counted(&self, bytes: Bytes) -> Bytes {
+        self.0.counted(bytes)
     }
 }
 
@@ -91,20 +92,20 @@ impl Drop for Promise {
 }
 
 /// Bytes of an answer on their way out.
-struct Made {
+struct Counted {
     bytes: Bytes,
     owed: Arc<Owed>,
 }
 
-impl AsRef<[u8]> for Made {
+impl AsRef<[u8]> for Counted {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Made {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.owed.made.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+        self.owed.untaken.fetch_sub(self.bytes.len(), Ordering::Relaxed);
         self.owed.budget.release(self.bytes.len());
     }
 }

@@ -11,7 +11,7 @@ use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::interval;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::owed::Owed;
 
@@ -144,19 +144,20 @@ impl AsyncWrite for Wire {
 
 /// When a connection is closed by us.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Looks {
+pub(crate) struct Patience {
     /// When the server ends: once it owes nothing at so many looks more.
-    pub(crate) at_end: usize,
-    /// At any time: once its client takes nothing of its answers for so long, or up to a quarter longer.
+    pub(crate) looks_at_end: usize,
+    /// Until then: once its client takes next to nothing of its answers for so long, or up to a quarter longer, while memory
+    /// is scarce.
     pub(crate) send_timeout: Duration,
 }
 
 /// Whether a client takes what it is sent.
 #[derive(Debug, Default)]
 struct Taking {
-    /// Bytes written when it last did.
+    /// Bytes written at the last look.
     written: usize,
-    /// Looks since.
+    /// Looks since it last did.
     looks: u32,
 }
 
@@ -164,25 +165,27 @@ impl Taking {
     /// One look; says whether it has been the last.
     fn look(&mut self, owed: &Owed) -> bool {
         let written = owed.written();
-        if !owed.unsent() || written.wrapping_sub(self.written) >= PROGRESS_BYTES {
-            *self = Self { written, looks: 0 };
-        } else {
+        let taken = written.wrapping_sub(std::mem::replace(&mut self.written, written));
+        if owed.in_the_way() && taken < PROGRESS_BYTES {
             self.looks += 1;
+        } else {
+            self.looks = 0;
         }
         self.looks > LOOKS_AT_SENDING
     }
 }
 
-/// Drives a connection until its client leaves or takes nothing or, once `stop` is true, until it owes nothing.
+/// Drives a connection until its client leaves or is in the way or, once `stop` is true, until it owes nothing.
 pub(crate) async fn see_through<C: GracefulConnection>(
     connection: C,
     owed: &Owed,
     mut stop: watch::Receiver<bool>,
-    looks: Looks,
+    patience: Patience,
 ) -> Result<(), C::Error> {
     let mut connection = pin!(connection);
     let mut taking = Taking::default();
-    let mut look = interval((looks.send_timeout / LOOKS_AT_SENDING).max(LOOK_EVERY));
+    let mut look = interval((patience.send_timeout / LOOKS_AT_SENDING).max(LOOK_EVERY));
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
@@ -191,7 +194,7 @@ pub(crate) async fn see_through<C: GracefulConnection>(
             _ = look.tick() => {}
         }
         if taking.look(owed) {
-            let seconds = looks.send_timeout.as_secs_f64();
+            let seconds = patience.send_timeout.as_secs_f64();
             tracing::debug!(
                 seconds,
                 "a client took nothing of its answers and is cut off (--send-timeout)"
@@ -201,6 +204,7 @@ pub(crate) async fn see_through<C: GracefulConnection>(
     }
     connection.as_mut().graceful_shutdown();
     let mut look = interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut written, mut quiet) = (owed.written(), 0);
     loop {
         tokio::select! {
@@ -211,7 +215,7 @@ pub(crate) async fn see_through<C: GracefulConnection>(
         let progress = owed.written().wrapping_sub(written) >= PROGRESS_BYTES;
         if owed.any() || progress {
             (written, quiet) = (owed.written(), 0);
-        } else if quiet >= looks.at_end {
+        } else if quiet >= patience.looks_at_end {
             return Ok(());
         } else {
             quiet += 1;
@@ -228,21 +232,25 @@ mod tests {
 
     #[test]
     fn a_client_takes_its_answers_as_long_as_some_bytes_go() {
-        let owed = Owed::new(&Arc::new(Budget::new(1 << 20)));
+        let budget = Arc::new(Budget::new(100_000));
+        let owed = Owed::new(&budget);
         let mut taking = Taking::default();
         let mut looks_until_last =
             |most: usize| (1..=most).find(|_| taking.look(&owed)).unwrap_or(usize::MAX);
         assert_eq!(looks_until_last(100), usize::MAX, "there is nothing to take");
-        let answer = owed.made(Bytes::from(vec![0; 100_000]));
+        let answer = owed.counted(Bytes::from(vec![0; 50_000]));
+        assert_eq!(looks_until_last(100), usize::MAX, "nobody needs the memory");
+        budget.hold_answer(1);
         for _ in 0..20 {
-            owed.note_write(Some(PROGRESS_BYTES / 4));
+            owed.note_write(Some(PROGRESS_BYTES));
             assert_eq!(looks_until_last(1), usize::MAX, "slow, but it takes some");
         }
         // Pings are written too.
         owed.note_write(Some(17));
-        assert!(looks_until_last(100) <= LOOKS_AT_SENDING as usize + 1);
+        assert_eq!(looks_until_last(100), LOOKS_AT_SENDING as usize + 1);
         drop(answer);
-        assert_eq!(looks_until_last(100), usize::MAX);
+        budget.hold_answer(50_000);
+        assert_eq!(looks_until_last(100), usize::MAX, "others hold it");
         owed.note_write(None);
         assert_eq!(looks_until_last(100), LOOKS_AT_SENDING as usize + 1, "the last write waits");
     }

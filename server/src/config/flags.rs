@@ -32,7 +32,8 @@ pub struct Flags {
     #[arg(long, alias = "http-bodies-bytes-max", value_name = "BYTES", help_heading = "Server")]
     #[serde(alias = "http-bodies-bytes-max")]
     pub bodies_bytes_max: Option<usize>,
-    /// How long a client may take nothing of its answers before it is cut off [default: 60s]
+    /// How long a client may take next to nothing of its answers, at least 40ms, while more than half of those bytes are
+    /// held, before it is cut off [default: 60s]
     #[arg(long, value_name = "TIME", help_heading = "Server")]
     pub send_timeout: Option<Span>,
     /// Memory that is touched before the server is ready and kept for requests; freed memory is not given back to the system

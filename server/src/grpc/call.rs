@@ -202,7 +202,7 @@ impl HttpBody for Answering {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        frame.map_ok(|frame| frame.map_data(|data| self.call.owed.made(data)))
+        frame.map_ok(|frame| frame.map_data(|data| self.call.owed.counted(data)))
     }
 
     fn is_end_stream(&self) -> bool {

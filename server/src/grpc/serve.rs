@@ -33,7 +33,7 @@ use crate::owed::Owed;
 use crate::packed::Packed;
 use crate::service::Service;
 use crate::shutdown::Shutdown;
-use crate::wire::{LOOKS_OF_MANY, Looks, Opening, Wire, see_through};
+use crate::wire::{LOOKS_OF_MANY, Opening, Patience, Wire, see_through};
 
 /// What a connection must begin with, and the head of the settings that must follow.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -91,7 +91,8 @@ impl Default for Limits {
 }
 
 /// Serves gRPC until `shutdown` closes; returns when every call that had arrived is answered. Once `shutdown` has begun,
-/// streams end behind the requests that they have read. Messages and answers are held within `budget`.
+/// streams end behind the requests that they have read. Messages are held within `budget`, against which
+/// answers count.
 ///
 /// # Errors
 /// The reflection service cannot be built.
@@ -205,7 +206,8 @@ async fn connection<I: Infer>(
     let Ok(Some((opening, _place))) = begun else { return };
     opened.store(true, Ordering::Relaxed);
     let owed = Owed::new(&calls.budget);
-    let looks = Looks { at_end: LOOKS_OF_MANY, send_timeout: calls.limits.send_timeout };
+    let patience =
+        Patience { looks_at_end: LOOKS_OF_MANY, send_timeout: calls.limits.send_timeout };
     let calls = Calls { owed: Arc::clone(&owed), ..calls };
     let mut http = http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new())
@@ -218,7 +220,7 @@ async fn connection<I: Infer>(
         .keep_alive_timeout(PING_TIMEOUT);
     let wire = Packed::new(Wire { opening, stream, owed: Arc::clone(&owed) });
     let connection = http.serve_connection(TokioIo::new(wire.clone()), calls);
-    let connection = see_through(connection, &owed, stopping, looks);
+    let connection = see_through(connection, &owed, stopping, patience);
     if let Err(error) = gathered(connection, |cx| wire.end_turn(cx)).await {
         tracing::debug!(%error, "a gRPC connection ended with an error");
     }

@@ -38,18 +38,20 @@ pub struct Body {
     first: Bytes,
     rest: std::vec::IntoIter<Bytes>,
     left: usize,
-    promise: Option<Promise>,
+    _promise: Option<Promise>,
 }
 
 impl Body {
     fn new(first: Bytes, rest: Vec<Bytes>) -> Self {
         let left = first.len() + rest.iter().map(Bytes::len).sum::<usize>();
-        Self { first, rest: rest.into_iter(), left, promise: None }
+        Self { first, rest: rest.into_iter(), left, _promise: None }
     }
 
     /// The body of an answer that is owed until it is sent or dropped.
     pub(super) fn owed(self, promise: Promise) -> Self {
-        Self { promise: Some(promise), ..self }
+        let first = promise.counted(self.first);
+        let rest: Vec<_> = self.rest.map(|piece| promise.counted(piece)).collect();
+        Self { first, rest: rest.into_iter(), left: self.left, _promise: Some(promise) }
     }
 }
 
@@ -75,9 +77,6 @@ impl hyper::body::Body for Body {
             }
         }
         self.left -= next.len();
-        if let Some(promise) = &self.promise {
-            next = promise.made(next);
-        }
         Poll::Ready(Some(Ok(Frame::data(next))))
     }
 

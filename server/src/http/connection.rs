@@ -21,7 +21,7 @@ use crate::budget::Budget;
 use crate::gather::gathered;
 use crate::owed::Owed;
 use crate::packed::Packed;
-use crate::wire::{LOOKS_OF_MANY, LOOKS_OF_ONE, Looks, Opening, Wire, see_through};
+use crate::wire::{LOOKS_OF_MANY, LOOKS_OF_ONE, Opening, Patience, Wire, see_through};
 
 /// The start of the HTTP/2 preface; no method of HTTP/1 is called `PRI`.
 const PREFACE: [u8; 4] = *b"PRI ";
@@ -49,7 +49,7 @@ const TIMER_EVERY: Duration = Duration::from_secs(1);
 const FULL_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// Accepts until `shutdown`, then lets every connection answer the requests that have arrived. `answering` makes what
-/// answers one connection; bytes of answers are held within `budget`.
+/// answers one connection; bytes of answers count against `budget`.
 pub(super) async fn accept<S>(
     listener: TcpListener,
     (limits, budget): (Limits, &Arc<Budget>),
@@ -112,7 +112,7 @@ async fn serve<S>(
     let Ok(Ok(opening)) = opening else { return };
     let is_http2 = opening.is(&PREFACE);
     let wire = Wire { opening, stream, owed: Arc::clone(&owed) };
-    let looks = |looks| Looks { at_end: looks, send_timeout: limits.send_timeout };
+    let patience = |looks_at_end| Patience { looks_at_end, send_timeout: limits.send_timeout };
     let ended = if is_http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
@@ -124,7 +124,7 @@ async fn serve<S>(
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         let wire = Packed::new(wire);
         let connection = builder.serve_connection(TokioIo::new(wire.clone()), answer);
-        let connection = see_through(connection, &owed, stop, looks(LOOKS_OF_MANY));
+        let connection = see_through(connection, &owed, stop, patience(LOOKS_OF_MANY));
         gathered(connection, |cx| wire.end_turn(cx)).await
     } else {
         let mut builder = http1::Builder::new();
@@ -133,7 +133,7 @@ async fn serve<S>(
             .header_read_timeout(limits.header_timeout)
             .max_header_size(limits.header_bytes_max);
         let connection = builder.serve_connection(TokioIo::new(wire), answer);
-        see_through(connection, &owed, stop, looks(LOOKS_OF_ONE)).await
+        see_through(connection, &owed, stop, patience(LOOKS_OF_ONE)).await
     };
     if let Err(error) = ended {
         tracing::trace!(%error, "a connection broke");

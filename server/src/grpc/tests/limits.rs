@@ -155,19 +155,23 @@ async fn all_messages_together_stay_within_the_budget() {
 #[tokio::test]
 async fn answers_that_a_client_does_not_take_are_held_until_it_is_cut_off() {
     let limits = Limits { send_timeout: SOON, ..Limits::default() };
-    let server = Server::start_within(limits, 1 << 30).await;
-    let asked = tokio_stream::iter((0..4).map(|_| sized("echo", 700_000)));
-    // The client's window has room for the beginning of the first answer only, unless it reads.
-    let answers = server.client().model_stream_infer(asked).await.unwrap().into_inner();
-    let held = async {
-        while server.budget.held() < 600_000 {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, held).await.expect("answers are held");
+    let mut server = Server::start_within(limits, 4 << 20).await;
+    // Room for the beginning of an answer only, until it is read.
+    let endpoint = Channel::from_shared(format!("http://{}", server.address)).unwrap();
+    let endpoint =
+        endpoint.initial_stream_window_size(65_535).initial_connection_window_size(65_535);
+    let mut client = Client::new(endpoint.connect().await.unwrap());
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let asked = tokio_stream::once(sized("echo", 700_000));
+        streams.push(client.model_stream_infer(asked).await.unwrap().into_inner());
+        while !matches!(server.events.recv().await.unwrap(), Event::Answered(_)) {}
+    }
     server.until_nothing_is_held().await;
-    let got: Vec<_> = timeout(PATIENCE, answers.collect()).await.expect("the stream is cut off");
-    assert!(got.iter().any(Result::is_err), "{} answers and no error", got.len());
+    for answers in streams {
+        let got: Vec<_> = timeout(PATIENCE, answers.collect()).await.expect("it is cut off");
+        assert!(got.iter().all(Result::is_err), "{} answers", got.len());
+    }
 }
 
 #[tokio::test]
