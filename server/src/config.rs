@@ -110,7 +110,7 @@ pub struct HttpConfig {
     pub header_timeout: Duration,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
-    /// How long a client may take nothing of its answers.
+    /// How long a client may take next to nothing of its answers while memory is scarce.
     pub send_timeout: Duration,
 }
 

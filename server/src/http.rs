@@ -40,7 +40,7 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
-    /// How long a client may take nothing of its answers.
+    /// How long a client may take next to nothing of its answers while memory is scarce.
     pub send_timeout: Duration,
 }
 
@@ -66,13 +66,12 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let answering = |owed: Arc<Owed>| {
-        let (service, budget) = (Arc::clone(&service), Arc::clone(&budget));
+        let service = Arc::clone(&service);
         service_fn(move |request: Request<Incoming>| {
-            let (service, budget) = (Arc::clone(&service), Arc::clone(&budget));
-            let owed = Arc::clone(&owed);
+            let (service, owed) = (Arc::clone(&service), Arc::clone(&owed));
             async move {
-                let within = (&budget, limits.body_timeout);
-                Ok::<_, Infallible>(endpoints::answer(&service, request, within, &owed).await)
+                let timeout = limits.body_timeout;
+                Ok::<_, Infallible>(endpoints::answer(&service, request, timeout, &owed).await)
             }
         })
     };

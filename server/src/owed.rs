@@ -24,7 +24,7 @@ pub struct Owed {
 }
 
 impl Owed {
-    /// Nothing yet; the bytes of answers will be held within `budget`.
+    /// Nothing yet; the bytes of answers will count against `budget`.
     #[must_use]
     pub fn new(budget: &Arc<Budget>) -> Arc<Self> {
         Arc::new(Self {
@@ -34,6 +34,11 @@ impl Owed {
             blocked: AtomicBool::new(false),
             written: AtomicUsize::new(0),
         })
+    }
+
+    /// What its requests and answers count against.
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
     }
 
     /// One answer more, until the promise is dropped.

@@ -197,7 +197,7 @@ pub(crate) async fn see_through<C: GracefulConnection>(
             let seconds = patience.send_timeout.as_secs_f64();
             tracing::debug!(
                 seconds,
-                "a client took nothing of its answers and is cut off (--send-timeout)"
+                "a client took next to nothing of its answers and is cut off (--send-timeout)"
             );
             return Ok(());
         }

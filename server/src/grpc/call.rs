@@ -16,7 +16,7 @@ use tonic::body::Body;
 use tonic::codegen::StdError;
 
 use super::refusal::status;
-use crate::budget::{Budget, Claim};
+use crate::budget::Claim;
 use crate::owed::{Owed, Promise};
 use crate::status::Failure;
 
@@ -26,16 +26,14 @@ const PREFIX_BYTES: usize = 5;
 /// A call; its bytes are held until its last owner is gone.
 #[derive(Debug)]
 pub(super) struct Call {
-    budget: Arc<Budget>,
     owed: Arc<Owed>,
     held: AtomicUsize,
     promise: OnceLock<Promise>,
 }
 
 impl Call {
-    pub(super) fn new(budget: &Arc<Budget>, owed: &Arc<Owed>) -> Arc<Self> {
+    pub(super) fn new(owed: &Arc<Owed>) -> Arc<Self> {
         Arc::new(Self {
-            budget: Arc::clone(budget),
             owed: Arc::clone(owed),
             held: AtomicUsize::new(0),
             promise: OnceLock::new(),
@@ -45,7 +43,7 @@ impl Call {
     /// Holds so many bytes more.
     pub(super) fn hold(&self, bytes: usize) -> Result<(), Failure> {
         self.held.fetch_add(bytes, Ordering::Relaxed);
-        self.budget.hold(bytes)
+        self.owed.budget().hold(bytes)
     }
 
     /// All that was asked has arrived.
@@ -57,7 +55,7 @@ impl Call {
     /// since the one before. The beginning of the next message, at most a frame, is counted with it.
     pub(super) fn message(&self, bytes: usize) -> Result<(Claim, Promise), Failure> {
         let held = self.held.swap(0, Ordering::Relaxed);
-        let mut claim = Claim::of_held(&self.budget, held);
+        let mut claim = Claim::of_held(self.owed.budget(), held);
         claim.grow(bytes.saturating_sub(held))?;
         Ok((claim, self.owed.promise()))
     }
@@ -65,7 +63,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.budget.release(*self.held.get_mut());
+        self.owed.budget().release(*self.held.get_mut());
     }
 }
 
@@ -217,6 +215,7 @@ impl HttpBody for Answering {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
 
     #[test]
     fn a_message_is_followed_through_pieces_of_any_size() {
@@ -236,7 +235,7 @@ mod tests {
     #[test]
     fn a_stream_gives_back_what_its_answered_messages_held_and_a_call_the_rest() {
         let budget = Arc::new(Budget::new(100));
-        let call = Call::new(&budget, &Owed::new(&budget));
+        let call = Call::new(&Owed::new(&budget));
         call.hold(40).unwrap();
         let message = call.message(30).unwrap();
         call.hold(50).unwrap();

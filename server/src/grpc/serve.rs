@@ -71,7 +71,7 @@ pub struct Limits {
     pub message_timeout: Duration,
     /// How long a connection may take to say that it speaks HTTP/2.
     pub opening_timeout: Duration,
-    /// How long a client may take nothing of its answers.
+    /// How long a client may take next to nothing of its answers while memory is scarce.
     pub send_timeout: Duration,
     /// Connections that have not said so yet, or wait for a place; the oldest goes for one more.
     pub openings_max: usize,
@@ -205,7 +205,7 @@ async fn connection<I: Infer>(
     };
     let Ok(Some((opening, _place))) = begun else { return };
     opened.store(true, Ordering::Relaxed);
-    let owed = Owed::new(&calls.budget);
+    let owed = Owed::new(calls.owed.budget());
     let patience =
         Patience { looks_at_end: LOOKS_OF_MANY, send_timeout: calls.limits.send_timeout };
     let calls = Calls { owed: Arc::clone(&owed), ..calls };
@@ -237,7 +237,6 @@ struct Calls<I> {
     /// Health and reflection.
     others: Routes,
     limits: Limits,
-    budget: Arc<Budget>,
     /// What the connection of these calls owes.
     owed: Arc<Owed>,
     stopping: watch::Receiver<bool>,
@@ -250,7 +249,6 @@ impl<I> Clone for Calls<I> {
             plain: self.plain.clone(),
             others: self.others.clone(),
             limits: self.limits,
-            budget: Arc::clone(&self.budget),
             owed: Arc::clone(&self.owed),
             stopping: self.stopping.clone(),
         }
@@ -282,7 +280,7 @@ impl<I: Infer> Calls<I> {
             .send_compressed(CompressionEncoding::Gzip)
             .send_compressed(CompressionEncoding::Deflate);
         let owed = Owed::new(&budget);
-        Ok(Self { compressing, plain, others, limits, budget, owed, stopping })
+        Ok(Self { compressing, plain, others, limits, owed, stopping })
     }
 }
 
@@ -296,7 +294,7 @@ impl<I: Infer> hyper::service::Service<Request<Incoming>> for Calls<I> {
         let (inference, stream) = (path.starts_with(INFERENCE_PATH), path == STREAM_PATH);
         let compressed =
             request.headers().get(MESSAGE_ENCODING).is_some_and(|encoding| encoding != "identity");
-        let call = Call::new(&self.budget, &self.owed);
+        let call = Call::new(&self.owed);
         let timeout = self.limits.message_timeout;
         let mut request = request
             .map(|body| Arriving::new(body, Arc::clone(&call), timeout, inference && !stream));

@@ -22,16 +22,15 @@ use super::encode;
 use super::feedback;
 use super::route::{Aspect, Route};
 use super::words::{Object, Whole};
-use crate::budget::Budget;
-use crate::owed::Owed;
+use crate::owed::{Owed, Promise};
 use crate::service::{LoadOverrides, LogSettings, Service};
 use crate::status::Failure;
 
-/// Answers one request, whose body is held within a budget and arrives within a time; once it has, the answer is `owed`.
+/// Answers one request, whose body arrives within a time; once it has, the answer is `owed`.
 pub async fn answer<B>(
     service: &Service,
     request: Request<B>,
-    within: (&Arc<Budget>, Duration),
+    body_timeout: Duration,
     owed: &Arc<Owed>,
 ) -> Response<Body>
 where
@@ -39,15 +38,15 @@ where
     B::Error: Display,
 {
     let mut promise = None;
-    let response = respond(service, request, within, || promise = Some(owed.promise())).await;
+    let response = respond(service, request, (body_timeout, owed), &mut promise).await;
     response.map(|body| body.owed(promise.unwrap_or_else(|| owed.promise())))
 }
 
 async fn respond<B>(
     service: &Service,
     request: Request<B>,
-    (budget, body_timeout): (&Arc<Budget>, Duration),
-    arrived: impl FnOnce(),
+    (body_timeout, owed): (Duration, &Arc<Owed>),
+    promise: &mut Option<Promise>,
 ) -> Response<Body>
 where
     B: HttpBody<Data = Bytes> + Unpin,
@@ -71,12 +70,16 @@ where
     if !post {
         return look_up(service, route).unwrap_or_else(|failure| answer::failure(&failure));
     }
-    let limits = BodyLimits { bytes_max: service.body_bytes_max(), timeout: body_timeout, budget };
+    let limits = BodyLimits {
+        bytes_max: service.body_bytes_max(),
+        timeout: body_timeout,
+        budget: owed.budget(),
+    };
     let received = match body::receive(&head.headers, body, limits).await {
         Ok(received) => received,
         Err(failure) => return answer::failure(&failure),
     };
-    arrived();
+    *promise = Some(owed.promise());
     act(service, route, &head.headers, received)
         .await
         .unwrap_or_else(|failure| answer::failure(&failure))
